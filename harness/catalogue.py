@@ -1,0 +1,124 @@
+"""What there is by name: tasks, boards, generators. Tasks and boards may also be named by the path of a YAML file.
+
+Names are looked up in the folders that ship with the harness and in the entry points `harness.tasks` and
+`harness.boards`, whose values are `package:folder` with YAML files in it.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import HarnessError, did_you_mean, one_of
+from harness.spec import Task, parse
+from harness.synthesis.prompts import prompt_problems
+from harness.yaml_source import Problem, Source, raise_problems, read_yaml
+
+Kind = Literal["tasks", "boards"]
+_FOLDERS: dict[Kind, str] = {"tasks": "tasks", "boards": "leaderboards"}
+
+
+def shipped_folder(kind: Kind) -> Path:
+    """The catalogue's folder: inside the package of an installed copy, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_catalogue" / _FOLDERS[kind]
+    return installed if installed.is_dir() else package.parent / _FOLDERS[kind]
+
+
+def _entry_point_folders(kind: Kind) -> list[Path]:
+    folders = []
+    for point in metadata.entry_points(group=f"harness.{kind}"):
+        package, _, folder = point.value.partition(":")
+        found = importlib.util.find_spec(package)
+        if found is not None and found.submodule_search_locations:
+            folders.append(Path(found.submodule_search_locations[0]) / folder)
+    return folders
+
+
+def names(kind: Kind) -> dict[str, Path]:
+    """Every name of a kind and its file."""
+    found: dict[str, Path] = {}
+    for folder in [*_entry_point_folders(kind), shipped_folder(kind)]:
+        found |= {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return dict(sorted(found.items()))
+
+
+def find(kind: Kind, name: str, folder: Path | None = None) -> Path:
+    """The file of a name, or the file itself where a path is given (relative to `folder` if it stands there).
+
+    Raises:
+        HarnessError: neither a name nor a file.
+    """
+    known = names(kind)
+    if name in known:
+        return known[name]
+    singular = kind.removesuffix("s")
+    if name.endswith((".yaml", ".yml")):
+        for candidate in ((folder or Path()) / name, Path(name)):
+            if candidate.is_file():
+                return candidate
+        raise HarnessError(f"{name}: no such {singular} file")
+    hint = did_you_mean(name, known)
+    raise HarnessError(f"unknown {singular} '{name}'{hint} (known: {one_of(known)}; or the path of a .yaml file)")
+
+
+@dataclass(frozen=True)
+class LoadedTask:
+    """A task and the file it was read from; files that it names are relative to that file."""
+
+    spec: Task
+    path: Path
+
+
+def load_task(name: str, folder: Path | None = None) -> LoadedTask:
+    """A task by name or path.
+
+    Raises:
+        HarnessError: no such task, or every mistake in its file.
+    """
+    path = find("tasks", name, folder)
+    source = read_yaml(path)
+    spec, problems = parse(Task, source)
+    if spec is not None:
+        problems += _task_problems(spec, source)
+    raise_problems(path, problems)
+    assert spec is not None
+    return LoadedTask(spec, path)
+
+
+def _task_problems(task: Task, source: Source) -> list[Problem]:
+    """What the schema cannot see: prompts that do not fit the labels, labels that do not exist."""
+    problems = []
+    for name, prompt_set in task.prompts.items():
+        for style, prompts in (("completion", prompt_set.completion), ("chat", prompt_set.chat)):
+            if prompts is None:
+                continue
+            for below, message in prompt_problems(prompts, task.labels, style):  # type: ignore[arg-type]
+                path = ("prompts", name, style, *below)
+                problems.append(Problem(path, message, source.line(path)))
+    for split, where in task.splits.items():
+        for value, label in where.labels.items():
+            if label not in task.labels:
+                path = ("splits", split, "labels", value)
+                message = (
+                    f"unknown label '{label}'{did_you_mean(label, task.labels)} (the task has {one_of(task.labels)})"
+                )
+                problems.append(Problem(path, message, source.line(path)))
+        if where.file is not None and not _inside(source.file.parent, where.file):
+            path = ("splits", split, "file")
+            problems.append(
+                Problem(path, "expected a file in the task file's own folder or below it", source.line(path))
+            )
+    return problems
+
+
+def _inside(folder: Path, name: str) -> bool:
+    """Whether a relative name stays in its folder (links followed)."""
+    return not Path(name).is_absolute() and (folder / name).resolve().is_relative_to(folder.resolve())
+
+
+def known_generators() -> dict[str, dict[str, Any]]:
+    """The generators that have a name, as they would stand in a board."""
+    source = read_yaml(Path(__file__).parent / "generators" / "catalogue.yaml")
+    return {entry["name"]: entry for entry in source.data}

@@ -1,0 +1,169 @@
+"""The command line. Verbs only: each imports what it needs when it runs, so that `harness --help` is instant."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness import __version__
+from harness.errors import HarnessError
+from harness.options import Settings, add_options, settings
+
+if TYPE_CHECKING:
+    from harness.store import Store
+
+_RUN_OPTIONS = ("out", "store", "mirror", "workers", "task", "generator", "student", "size", "seed")
+_STAGES = {
+    "synthesize": "make the synthetic datasets of a board",
+    "train": "make the datasets and train the students on them",
+    "score": "... and score the students on the real test splits",
+    "measure": "make the datasets and measure their quality",
+    "profile": "... and profile the students and the PLMs",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit status: 0 done, 2 something the user can mend (told in one message), 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    # Threads that spin while they wait make two runs on one machine up to thirty times slower. Read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        status: int = arguments.run(arguments)
+    except HarnessError as error:
+        print(f"harness: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "harness: interrupted; what is finished is kept: run the same command to carry on",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness",
+        description="Compare generator PLMs by the datasets they write: synthesize, train tiny students, score, rank.",
+        epilog="Start with: harness run demo",
+    )
+    parser.add_argument("--version", action="version", version=f"harness {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+
+    run = _verb(verbs, "run", "run a board and print its leaderboard", _run)
+    run.add_argument("board", help="a name (see `harness list boards`) or a YAML file")
+    add_options(run, _RUN_OPTIONS)
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    run.add_argument("--explain", action="store_true", help="print where every setting comes from and stop")
+    run.add_argument("--json", action="store_true", help="last line on standard output: one JSON object")
+    run.add_argument("--quiet", action="store_true", help="no progress")
+    for stage, what in _STAGES.items():
+        one = _verb(verbs, stage, what, _run_stage)
+        one.add_argument("board", help="a name or a YAML file")
+        add_options(one, tuple(name for name in _RUN_OPTIONS if name != "out"))
+        one.add_argument("--json", action="store_true", help="last line on standard output: one JSON object")
+        one.add_argument("--quiet", action="store_true", help="no progress")
+        one.set_defaults(stage=stage)
+
+    show_list = _verb(verbs, "list", "list what there is", _list)
+    show_list.add_argument("kind", choices=("tasks", "students", "generators", "boards", "measures"))
+    show = _verb(verbs, "show", "show a task: prompts as the PLM sees them, counts, real rows", _show)
+    show.add_argument("kind", choices=("task",))
+    show.add_argument("name", help="a name (see `harness list tasks`) or a YAML file")
+    add_options(show, ("mirror",))
+    check = _verb(verbs, "validate", "check a board or task file: every error at once", _validate)
+    check.add_argument("file", help="a YAML file, or the name of a board or task")
+    add_options(check, ("mirror",))
+    doctor = _verb(verbs, "doctor", "say what this machine has and what is missing", _doctor)
+    add_options(doctor, ("store", "mirror"))
+
+    store = _verb(verbs, "store", "look after the store of artifacts", _store)
+    store.add_argument(
+        "action", choices=("ls", "gc", "verify"), help="list; remove leftovers and damage; read every byte"
+    )
+    store.add_argument("--older-than", type=float, metavar="DAYS", help="gc: also artifacts untouched for DAYS")
+    add_options(store, ("store",))
+    return parser
+
+
+def _verb(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=what, description=what[0].upper() + what[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _open_store(chosen: Settings) -> "Store":
+    from harness.store import Store, default_store
+
+    return Store(chosen.path("store") or default_store())
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from harness.commands import explain, print_plan, run_board
+
+    chosen = settings(arguments)
+    if arguments.explain:
+        explain(arguments.board, chosen)
+        return 0
+    if arguments.dry_run:
+        print_plan(arguments.board, chosen, _open_store(chosen))
+        return 0
+    return run_board(arguments.board, chosen, _open_store(chosen), as_json=arguments.json, quiet=arguments.quiet)
+
+
+def _run_stage(arguments: argparse.Namespace) -> int:
+    from harness.commands import run_stage
+
+    chosen = settings(arguments)
+    store = _open_store(chosen)
+    return run_stage(arguments.board, arguments.stage, chosen, store, as_json=arguments.json, quiet=arguments.quiet)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from harness.commands import list_names
+
+    list_names(arguments.kind)
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from harness.commands import show_task
+
+    show_task(arguments.name, settings(arguments).path("mirror"))
+    return 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from harness.commands import validate
+
+    validate(arguments.file, settings(arguments).path("mirror"))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from harness.commands import doctor
+
+    chosen = settings(arguments)
+    return doctor(chosen.path("mirror"), _open_store(chosen))
+
+
+def _store(arguments: argparse.Namespace) -> int:
+    from harness.commands import store_gc, store_ls, store_verify
+
+    store = _open_store(settings(arguments))
+    if arguments.action == "ls":
+        store_ls(store)
+    elif arguments.action == "gc":
+        store_gc(store, arguments.older_than)
+    else:
+        return store_verify(store)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The `transformers` backend: a causal PLM on the CPU or a CUDA device, from safetensors, without remote code."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+
+from harness.errors import HarnessError
+from harness.generators.base import Completion, Decoding, FinishReason, ScoredPrompt
+from harness.generators.decode import decode
+from harness.generators.locate import ModelPlace
+from harness.spec import Style
+
+MAX_PROMPT_TOKENS = 100_000
+_SCORED_TOKENS_PER_BATCH = 4096
+
+
+class TransformersGenerator:
+    """A PLM in memory. It completes prompts and scores them; both styles go through `render`."""
+
+    def __init__(self, model: Any, tokenizer: Any, style: Style) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.style = style
+        self._stop_tokens: dict[str | None, torch.Tensor] = {}
+
+    @classmethod
+    def load(cls, place: ModelPlace, dtype: str, style: Style, trust_remote_code: bool) -> "TransformersGenerator":
+        """Load a PLM.
+
+        Raises:
+            HarnessError: its files cannot be reached or are not a causal language model; the chat style is asked of a
+                tokenizer without a chat template.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+        if place.is_local:
+            options["local_files_only"] = True
+        else:
+            options["revision"] = place.revision
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(place.source, **options)
+            model = AutoModelForCausalLM.from_pretrained(
+                place.source, dtype=getattr(torch, dtype), use_safetensors=True, **options
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+            raise HarnessError(
+                f"PLM '{place.source}' cannot be loaded: {reason}; expected a Hugging Face folder or hub model with "
+                "config.json, tokenizer files and .safetensors weights of a causal language model"
+            ) from None
+        if style == "chat" and not tokenizer.chat_template:
+            raise HarnessError(
+                f"PLM '{place.source}' has no chat template; use 'style: completion' or an instruction-tuned model"
+            )
+        loaded: Any = model.eval()  # type: ignore[no-untyped-call]
+        return cls(loaded.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, style)
+
+    @property
+    def device(self) -> str:
+        return str(self.model.device)
+
+    @property
+    def max_positions(self) -> int:
+        return int(getattr(self.model.config, "max_position_embeddings", None) or 1 << 30)
+
+    def render(self, prompt: str, reply: str | None = None) -> str:
+        """The string the PLM reads: the prompt itself, or the chat template around it (and around the reply)."""
+        if self.style == "completion":
+            return prompt
+        messages = [{"role": "user", "content": prompt}]
+        opened: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return opened if reply is None else opened + reply
+
+    def encode(self, rendered: str) -> list[int]:
+        # A chat template writes its own special tokens; a completion gets those the tokenizer adds.
+        ids: list[int] = self.tokenizer(rendered, add_special_tokens=self.style == "completion").input_ids
+        if len(ids) > min(self.max_positions - 1, MAX_PROMPT_TOKENS) or not ids:
+            raise HarnessError(
+                f"a prompt of {len(ids)} tokens; this PLM reads 1 to {self.max_positions - 1}: {rendered[:80]!r}"
+            )
+        return ids
+
+    def generate(self, prompts: Sequence[str], decoding: Decoding, seed: int) -> list[Completion]:
+        """One completion per prompt; see `harness.generators.decode`.
+
+        Raises:
+            HarnessError: prompt and completion are longer than what the PLM can read.
+        """
+        encoded = {prompt: self.encode(self.render(prompt)) for prompt in dict.fromkeys(prompts)}
+        longest = max(len(ids) for ids in encoded.values())
+        if longest + decoding.max_new_tokens > self.max_positions:
+            raise HarnessError(
+                f"a prompt of {longest} tokens and {decoding.max_new_tokens} new ones exceed the {self.max_positions} "
+                "positions of this PLM; shorten the prompt or 'max_new_tokens'"
+            )
+        rows = [encoded[prompt] for prompt in prompts]
+        decoded = decode(self.model, rows, decoding, self._tokens_with(decoding.stop), self._eos(), seed)
+        texts: list[str] = self.tokenizer.batch_decode(decoded.tokens, skip_special_tokens=True)
+        return [
+            Completion(text, cast(FinishReason, ended), len(ids), len(tokens) + (ended == "eos"), log_probability)
+            for text, ended, ids, tokens, log_probability in zip(
+                texts, decoded.ended, rows, decoded.tokens, decoded.log_probability, strict=True
+            )
+        ]
+
+    def _eos(self) -> list[int]:
+        configured = self.model.generation_config.eos_token_id
+        ids = configured if isinstance(configured, list) else [configured, self.tokenizer.eos_token_id]
+        return sorted({int(token) for token in ids if token is not None})
+
+    def _tokens_with(self, stop: str | None) -> torch.Tensor:
+        """[vocabulary] bool: the tokens whose text contains the stop string; a row ends with any of them."""
+        if stop not in self._stop_tokens:
+            size = int(self.model.get_output_embeddings().weight.shape[0])
+            flags = torch.zeros(size, dtype=torch.bool)
+            if stop is not None:
+                known = min(size, len(self.tokenizer))
+                texts = self.tokenizer.batch_decode([[token] for token in range(known)])
+                flags[[token for token, text in enumerate(texts) if stop in text]] = True
+            self._stop_tokens[stop] = flags.to(self.model.device)
+        return self._stop_tokens[stop]
+
+    def mean_losses(self, prompts: Sequence[ScoredPrompt], text_only: bool) -> list[float]:
+        """Mean token loss in nats of each prompt, or of the text within it.
+
+        A text that does not fit into the PLM's positions is cut at its end; what stands around it is kept.
+        """
+        encoded = [self._encode_scored(prompt) for prompt in prompts]
+        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index][0]), reverse=True)
+        losses = [0.0] * len(encoded)
+        start = 0
+        while start < len(order):
+            width = len(encoded[order[start]][0])
+            batch = order[start : start + max(1, _SCORED_TOKENS_PER_BATCH // width)]
+            for index, loss in zip(batch, self._losses([encoded[i] for i in batch], text_only), strict=True):
+                losses[index] = loss
+            start += len(batch)
+        return losses
+
+    def _encode_scored(self, prompt: ScoredPrompt) -> tuple[list[int], int, int]:
+        """Token ids of the whole, cut to fit, and the range of those that belong to the text."""
+        prefix = self.render(prompt.prefix) if self.style == "chat" else prompt.prefix
+        # In byte-level vocabularies a word's token begins with the space before it.
+        boundary = len(prefix.rstrip(" ")) if prompt.text else len(prefix)
+        whole = prefix + prompt.text + prompt.suffix
+        encoding = self.tokenizer(
+            whole,
+            add_special_tokens=self.style == "completion",
+            return_offsets_mapping=True,
+            truncation=False,
+        )
+        ids, offsets = list(encoding.input_ids), encoding.offset_mapping
+        text_end = len(prefix) + len(prompt.text)
+        first = next((i for i, (_, end) in enumerate(offsets) if end > boundary), len(ids))
+        last = next((i for i, (start, end) in enumerate(offsets) if start >= text_end and end > start), len(ids))
+        excess = len(ids) - self.max_positions
+        if excess > 0:
+            if last - first <= excess:
+                raise HarnessError(f"a PROMPTING prompt leaves no room for a text in {self.max_positions} positions")
+            ids = ids[: last - excess] + ids[last:]
+            last -= excess
+        return ids, first, last
+
+    @torch.inference_mode()
+    def _losses(self, batch: list[tuple[list[int], int, int]], text_only: bool) -> list[float]:
+        longest = max(len(ids) for ids, _, _ in batch)
+        ids = torch.zeros((len(batch), longest), dtype=torch.long)
+        counted = torch.zeros((len(batch), longest), dtype=torch.bool)
+        attended = torch.zeros((len(batch), longest), dtype=torch.long)
+        for row, (tokens, first, last) in enumerate(batch):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            attended[row, : len(tokens)] = 1
+            begin, end = (first, last) if text_only else (1, len(tokens))
+            counted[row, max(1, begin) : end] = True  # the first token has nothing before it that could predict it
+        ids, counted, attended = (tensor.to(self.model.device) for tensor in (ids, counted, attended))
+        logits = self.model(input_ids=ids, attention_mask=attended, use_cache=False).logits[:, :-1]
+        wanted = counted[:, 1:]
+        loss = torch.nn.functional.cross_entropy(logits[wanted].float(), ids[:, 1:][wanted], reduction="none").double()
+        row_of = wanted.nonzero()[:, 0]
+        totals = torch.zeros(len(batch), dtype=torch.float64, device=loss.device).index_add_(0, row_of, loss)
+        totals = totals / wanted.sum(1).clamp(min=1)
+        return [float(value) for value in totals]

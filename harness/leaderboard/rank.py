@@ -1,0 +1,141 @@
+"""From the long table to a ranking: an entry per (generator, size, student), a score per task, a mean if complete."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from harness import __version__
+from harness.plan import MAJORITY, PROMPTING, SUPERVISED, Plan
+from harness.results import ALL_SEEDS, ResultRow
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """The task's metric for one entry, as fractions. `low`/`high`: over test items and seeds together (items alone for
+    an entry without seeds); `items` and `seeds`: each source of spread by itself."""
+
+    value: float
+    low: float | None
+    high: float | None
+    items: tuple[float, float] | None
+    seeds: tuple[float, float] | None
+    seed_sd: float | None
+    n_seeds: int
+    suspected_inversion: bool
+
+
+@dataclass
+class Entry:
+    """A line of the leaderboard. A baseline has no rank; an entry that lacks a task has no mean."""
+
+    generator: str
+    size: int | None
+    student: str
+    baseline: bool
+    scores: dict[str, TaskScore] = field(default_factory=dict)
+    mean: float | None = None
+    rank: int | None = None
+    parameters: float | None = None
+    size_bytes: float | None = None
+    latency_p50_ms: float | None = None
+    rows_per_second: float | None = None
+    measures: dict[str, float] = field(default_factory=dict)
+    signatures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return self.mean is not None
+
+
+@dataclass
+class Leaderboard:
+    """The entries in the order of their mean, complete ones first."""
+
+    board: str
+    title: str
+    tasks: dict[str, str]
+    entries: list[Entry]
+    notes: list[str]
+    harness: str = __version__
+    schema: int = SCHEMA
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rank(plan: Plan, rows: list[ResultRow], failures: Iterable[str]) -> Leaderboard:
+    """Rank the entries of a board by the mean of their tasks' metrics."""
+    metrics = {task.name: task.spec.metric for task in plan.board.tasks}
+    entries: dict[tuple[str, int | None, str], Entry] = {}
+    for cell in plan.cells:
+        baseline = cell.generator in (MAJORITY, SUPERVISED) or cell.student == PROMPTING
+        # SUPERVISED has one size per task, that of its train split: it is one entry all the same.
+        size = None if baseline else cell.size
+        entries.setdefault((cell.generator, size, cell.student), Entry(cell.generator, size, cell.student, baseline))
+    index: dict[tuple[str, int | None, str], list[ResultRow]] = {}
+    for row in rows:
+        index.setdefault((row.generator, row.size, row.student), []).append(row)
+    for entry in entries.values():
+        found = [
+            row
+            for (generator, size, student), group in index.items()
+            if generator == entry.generator
+            and student in (entry.student, "")
+            and (size == entry.size or entry.baseline)
+            for row in group
+        ]
+        _fill(entry, found, metrics)
+    ordered = sorted(
+        entries.values(), key=lambda one: (not one.complete, -(one.mean or 0.0), one.generator, one.student)
+    )
+    for place, entry in enumerate((one for one in ordered if one.complete and not one.baseline), start=1):
+        entry.rank = place
+    return Leaderboard(plan.board.name, plan.board.title, dict(metrics), ordered, [*plan.notes, *failures])
+
+
+def _fill(entry: Entry, rows: list[ResultRow], metrics: Mapping[str, str]) -> None:
+    for task, metric in metrics.items():
+        of_task = [row for row in rows if row.task == task]
+        score = _task_score([row for row in of_task if row.student == entry.student], metric)
+        if score is not None:
+            entry.scores[task] = score
+            entry.signatures[task] = next(row.signature for row in of_task if row.seed == ALL_SEEDS)
+    if len(entry.scores) == len(metrics):
+        entry.mean = sum(score.value for score in entry.scores.values()) / len(metrics)
+    for name in ("parameters", "size_bytes", "latency_p50_ms", "rows_per_second"):
+        values = [row.value for row in rows if row.measure == name and row.stage == "profile"]
+        if values:
+            setattr(entry, name, sum(values) / len(values))
+    by_measure: dict[str, list[float]] = {}
+    for row in rows:
+        if row.stage == "measure":
+            by_measure.setdefault(row.measure, []).append(row.value)
+    entry.measures = {name: sum(values) / len(values) for name, values in by_measure.items()}
+
+
+def _task_score(rows: list[ResultRow], metric: str) -> TaskScore | None:
+    over_seeds = {row.measure: row for row in rows if row.seed == ALL_SEEDS}
+    if metric not in over_seeds:
+        return None
+    row, items = over_seeds[metric], over_seeds.get(f"{metric}.items")
+    seeds, spread = over_seeds.get(f"{metric}.seeds"), over_seeds.get(f"{metric}.seed_sd")
+    whole = row if row.low is not None else items
+    flags = [one.value for one in rows if one.measure == "suspected_inversion"]
+    return TaskScore(
+        value=row.value,
+        low=whole.low if whole else None,
+        high=whole.high if whole else None,
+        items=_bounds(items),
+        seeds=_bounds(seeds),
+        seed_sd=spread.value if spread else None,
+        n_seeds=len(flags),
+        suspected_inversion=any(flags),
+    )
+
+
+def _bounds(row: ResultRow | None) -> tuple[float, float] | None:
+    if row is None or row.low is None or row.high is None:
+        return None
+    return row.low, row.high

@@ -1,0 +1,265 @@
+"""From a resolved board to jobs with content keys. Jobs that come out the same are one job.
+
+A key is the hash of a stage's name, its identity and the keys of the artifacts it reads: the same work has the same key
+on every board, whatever the machine, the output folder or the number of workers.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from harness import __version__
+from harness.data.real import RealSplit, RealTask
+from harness.errors import HarnessError, did_you_mean, one_of
+from harness.files import canonical_json
+from harness.resolve import ReplayedGenerator, ResolvedBoard, WritingGenerator
+from harness.spec import Size
+from harness.stages import measure, profile, score, train
+from harness.stages.base import Stage
+from harness.stages.prompt import Prompt
+from harness.stages.synthesize import Replay, Synthesize, read_replay
+from harness.students import StudentConfig
+from harness.synthesis.prompts import prompts_in_style
+
+MAJORITY, PROMPTING, SUPERVISED = "majority", "PROMPTING", "SUPERVISED"
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage with its place in the store. `inputs`: role -> (stage, key); `series`: of the blocks of a synthesis."""
+
+    stage: Stage
+    key: str
+    inputs: dict[str, tuple[str, str]]
+    series: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the comparison and the jobs behind it: (stage, key), to be read in this order.
+
+    A baseline has no generator (majority, SUPERVISED) or no size and seed (PROMPTING).
+    """
+
+    task: str
+    generator: str
+    size: int | None
+    student: str
+    seed: int | None
+    signature: str
+    jobs: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Plan:
+    """Jobs in an order in which every input comes before what reads it, and the cells they serve."""
+
+    board: ResolvedBoard
+    jobs: dict[str, Job] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, stage: Stage, inputs: dict[str, Job] | None = None, series: str | None = None) -> Job:
+        read = {role: (job.stage.name, job.key) for role, job in (inputs or {}).items()}
+        key = content_key({"stage": stage.name, "identity": stage.identity(), "inputs": read})
+        return self.jobs.setdefault(key, Job(stage, key, read, series))
+
+
+def content_key(data: object) -> str:
+    return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line says instead of the board: parts of it, other sizes or seeds. Empty: as the board."""
+
+    tasks: tuple[str, ...] = ()
+    generators: tuple[str, ...] = ()
+    students: tuple[str, ...] = ()
+    sizes: tuple[Size, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Data:
+    """A dataset that students can be trained on: made by a job, or the gold train split (no job)."""
+
+    task: RealTask
+    generator: str
+    signature: str
+    size: int
+    seed: int
+    job: Job | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.generator}/{self.task.name}/{self.size}"
+
+    @property
+    def sha(self) -> str:
+        return (self.job.key if self.job else self.task.split("train").content_hash)[:8]
+
+
+def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
+    """Every job of a board, or of the selected part of it.
+
+    The jobs of one PLM stand together, so that it is loaded once. Timings come last, when nothing else is left to run.
+
+    Raises:
+        HarnessError: the selection names what the board does not have, or real data cannot be reached.
+    """
+    board = _select(board, selection)
+    plan = Plan(board)
+    data: list[_Data] = []
+    prompting: list[tuple[RealTask, WritingGenerator, Job]] = []
+    for generator in board.generators:
+        for task in board.tasks:
+            if isinstance(generator, ReplayedGenerator):
+                data += _replayed(plan, generator, task)
+            else:
+                data += _written(plan, generator, task)
+                if "prompting" in board.baselines and _can_prompt(generator, task):
+                    stage = Prompt(task, generator.spec, generator.place, generator.dtype)
+                    prompting.append((task, generator, plan.add(stage)))
+    if "supervised" in board.baselines:
+        gold = [(task, seed) for task in board.tasks if task.has("train") for seed in board.seeds]
+        data += [
+            _Data(
+                task,
+                SUPERVISED,
+                f"gold@{task.split('train').content_hash[:8]}",
+                len(task.split("train")),
+                seed,
+                None,
+            )
+            for task, seed in gold
+        ]
+    if "majority" in board.baselines:
+        for task in board.tasks:
+            job = plan.add(score.Majority(task))
+            _add_cell(plan, task, MAJORITY, None, MAJORITY, None, "none", "none", [job])
+    for one in data:
+        _student_cells(plan, one)
+    for task, generator, job in prompting:
+        jobs = [job]
+        if board.profile:
+            jobs.append(plan.add(profile.ProfilePrompting(task, generator.spec, generator.place, generator.dtype)))
+        _add_cell(plan, task, generator.name, None, PROMPTING, None, generator.signature, "none", jobs)
+    return plan
+
+
+def _written(plan: Plan, generator: WritingGenerator, task: RealTask) -> list[_Data]:
+    made = []
+    for seed in plan.board.seeds:
+        for size in plan.board.sizes:
+            if size == "all":
+                raise HarnessError(f"size 'all' has no meaning for {generator.name}, which writes its data here")
+            stage = Synthesize(task.spec, generator.spec, generator.place, generator.dtype, size, seed)
+            job = plan.add(stage, series=content_key(stage.series_identity()))
+            made.append(_Data(task, generator.name, generator.signature, size, seed, job))
+    return made
+
+
+def _replayed(plan: Plan, generator: ReplayedGenerator, task: RealTask) -> list[_Data]:
+    path = generator.files[task.name]
+    text, label = read_replay(generator.spec, path, task.spec)
+    content = RealSplit("replay", list(text), list(label)).content_hash
+    made = []
+    for size in plan.board.sizes:
+        rows = len(text) if size == "all" else size
+        if rows > len(text):
+            plan.notes.append(f"{generator.name} has {len(text):,} rows for {task.name}: no cell of size {rows:,}")
+            continue
+        for seed in plan.board.seeds:
+            job = plan.add(Replay(task.spec, generator.spec, path, text, label, content, rows, seed))
+            made.append(_Data(task, generator.name, f"{generator.name}@{content[:8]}", rows, seed, job))
+    return made
+
+
+def _can_prompt(generator: WritingGenerator, task: RealTask) -> bool:
+    _, prompts = prompts_in_style(task.spec, generator.spec.prompts, generator.spec.style)
+    return bool(prompts.classify)
+
+
+def _student_cells(plan: Plan, data: _Data) -> None:
+    """The cells of every student on one dataset: measure, train, score and, for the first seed, profile."""
+    board = plan.board
+    about: list[Job] = []
+    inputs: dict[str, Job] = {}
+    if data.job is not None:
+        inputs = {train.DATA_INPUT: data.job}
+        about = [data.job]
+        if board.measures:
+            about.append(plan.add(measure.Measure(data.task, board.measures, data.title), inputs))
+    for student in board.students:
+        trained = plan.add(train.Train(data.task, student, data.seed, data.job is None, data.title), inputs)
+        jobs = [
+            *about,
+            trained,
+            plan.add(score.Score(data.task, student, data.title), {score.STUDENT_INPUT: trained}),
+        ]
+        if board.profile and data.seed == board.seeds[0]:
+            stage = profile.ProfileStudent(data.task, student, data.title)
+            jobs.append(plan.add(stage, {profile.STUDENT_INPUT: trained}))
+        _add_cell(
+            plan,
+            data.task,
+            data.generator,
+            data.size,
+            student.name,
+            data.seed,
+            data.signature,
+            data.sha,
+            jobs,
+            student,
+        )
+
+
+def _add_cell(
+    plan: Plan,
+    task: RealTask,
+    generator: str,
+    size: int | None,
+    student: str,
+    seed: int | None,
+    signature: str,
+    sha: str,
+    jobs: list[Job],
+    config: StudentConfig | None = None,
+) -> None:
+    parts = {
+        "task": task.signature,
+        "gen": signature,
+        "n": size,
+        "student": config.signature if config else student,
+        "seed": seed,
+        "data": sha,
+        "harness": __version__,
+    }
+    text = "|".join(f"{name}:{value}" for name, value in parts.items() if value not in (None, "none"))
+    pairs = tuple((job.stage.name, job.key) for job in jobs)
+    plan.cells.append(Cell(task.name, generator, size, student, seed, text, pairs))
+
+
+def _select(board: ResolvedBoard, selection: Selection) -> ResolvedBoard:
+    return replace(
+        board,
+        tasks=tuple(_chosen(selection.tasks, board.tasks, "task", lambda task: task.name)),
+        generators=tuple(_chosen(selection.generators, board.generators, "generator", lambda one: one.name)),
+        students=tuple(_chosen(selection.students, board.students, "student", lambda one: one.name)),
+        sizes=selection.sizes or board.sizes,
+        seeds=selection.seeds or board.seeds,
+    )
+
+
+def _chosen(wanted: Sequence[str], known: Sequence[T], what: str, name: Callable[[T], str]) -> list[T]:
+    names = [name(one) for one in known]
+    for one in wanted:
+        if one not in names:
+            hint = did_you_mean(one, names)
+            raise HarnessError(f"the board has no {what} '{one}'{hint} (it has {one_of(names)})")
+    return [one for one in known if not wanted or name(one) in wanted]

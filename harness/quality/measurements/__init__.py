@@ -1,0 +1,2 @@
+"""Faces of the measures for the Hugging Face `evaluate` library, one folder each, as `evaluate.load`
+wants."""

@@ -1,0 +1,231 @@
+"""A board with everything it names looked up and checked: tasks, generators' prompt sets and files, students' settings.
+
+Every mistake is collected and reported at once; nothing is downloaded and no data are read here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.catalogue import LoadedTask, find, known_generators, load_task
+from harness.data.real import RealTask
+from harness.errors import HarnessError, did_you_mean, one_of
+from harness.generators.locate import ModelPlace, locate_model
+from harness.machine import automatic_dtype
+from harness.quality.measures import DEFAULT_MEASURES, MEASURES
+from harness.spec import (
+    Baseline,
+    Board,
+    Dtype,
+    Generator,
+    ReplayGenerator,
+    Size,
+    StudentEntry,
+    TransformersGenerator,
+    parse_board,
+    problems_of,
+)
+from harness.students import StudentConfig, student_module, student_modules
+from harness.synthesis.prompts import prompts_in_style
+from harness.yaml_source import Problem, Source, raise_problems, read_yaml
+
+
+@dataclass(frozen=True)
+class WritingGenerator:
+    """A PLM and where it is."""
+
+    spec: TransformersGenerator
+    place: ModelPlace
+    dtype: Dtype
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def signature(self) -> str:
+        return f"{self.name}@{self.place.identity.rpartition('@')[2].removeprefix('files:')[:8]}"
+
+
+@dataclass(frozen=True)
+class ReplayedGenerator:
+    """A dataset somebody generated: a file per task, by task name."""
+
+    spec: ReplayGenerator
+    files: dict[str, Path]
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+ResolvedGenerator = WritingGenerator | ReplayedGenerator
+
+
+@dataclass(frozen=True)
+class ResolvedBoard:
+    """A board ready to be planned."""
+
+    name: str
+    title: str
+    path: Path
+    tasks: tuple[RealTask, ...]
+    generators: tuple[ResolvedGenerator, ...]
+    students: tuple[StudentConfig, ...]
+    sizes: tuple[Size, ...]
+    seeds: tuple[int, ...]
+    baselines: tuple[Baseline, ...]
+    measures: tuple[str, ...]
+    profile: bool
+
+
+@dataclass
+class _Resolver:
+    source: Source
+    mirror: Path | None
+    problems: list[Problem]
+
+    @property
+    def folder(self) -> Path:
+        return self.source.file.parent
+
+    def wrong(self, path: tuple[str | int, ...], message: str) -> None:
+        self.problems.append(Problem(path, message, self.source.line(path)))
+
+    def tasks(self, board: Board) -> list[LoadedTask | None]:
+        found: list[LoadedTask | None] = []
+        for index, entry in enumerate(board.tasks):
+            try:
+                found.append(load_task(entry.task, self.folder))
+            except HarnessError as error:
+                self.wrong(("tasks", index), str(error))
+                found.append(None)
+        self._unique("tasks", [task.spec.name if task else None for task in found])
+        return found
+
+    def generator(self, index: int, spec: Generator, tasks: list[LoadedTask]) -> ResolvedGenerator | None:
+        before = len(self.problems)
+        if isinstance(spec, ReplayGenerator):
+            files = self._replay_files(index, spec, tasks)
+            return ReplayedGenerator(spec, files) if len(self.problems) == before else None
+        for task in tasks:
+            try:
+                prompts_in_style(task.spec, spec.prompts, spec.style)
+            except HarnessError as error:
+                self.wrong(("generators", index), str(error))
+        try:
+            place = locate_model(spec.model, spec.revision, self.mirror, self.folder)
+        except HarnessError as error:
+            self.wrong(("generators", index, "model"), str(error))
+            return None
+        dtype: Dtype = automatic_dtype() if spec.dtype == "auto" else spec.dtype  # type: ignore[assignment]
+        return WritingGenerator(spec, place, dtype) if len(self.problems) == before else None
+
+    def _replay_files(self, index: int, spec: ReplayGenerator, tasks: list[LoadedTask]) -> dict[str, Path]:
+        path = ("generators", index, "data")
+        by_task = spec.data if isinstance(spec.data, dict) else {task.spec.name: spec.data for task in tasks}
+        files = {}
+        for task in tasks:
+            if task.spec.name not in by_task:
+                self.wrong(path, f"no file for the task '{task.spec.name}'")
+                continue
+            file = (self.folder / by_task[task.spec.name]).expanduser()
+            if not file.exists():
+                self.wrong(path, f"{file}: no such file or folder")
+            files[task.spec.name] = file
+            for value, label in spec.labels.items():
+                if label not in task.spec.labels:
+                    hint = did_you_mean(label, task.spec.labels)
+                    message = f"unknown label '{label}'{hint} (task '{task.spec.name}' has {one_of(task.spec.labels)})"
+                    self.wrong(("generators", index, "labels", value), message)
+        for name in by_task:
+            if name not in [task.spec.name for task in tasks]:
+                self.wrong((*path, name), f"the board has no task '{name}'")
+        return files
+
+    def student(self, index: int, entry: StudentEntry, tasks: list[LoadedTask]) -> StudentConfig | None:
+        path = ("students", index)
+        try:
+            module = student_module(entry.student)
+        except HarnessError as error:
+            self.wrong(path, str(error))
+            return None
+        for task in tasks:
+            if task.spec.family not in module.Student.FAMILIES:
+                can = one_of(module.Student.FAMILIES)
+                self.wrong(
+                    path,
+                    f"student '{entry.student}' learns {can}, task '{task.spec.name}' is {task.spec.family}",
+                )
+        try:
+            settings = module.Settings(**entry.overrides)
+        except ValidationError as error:
+            self.problems += problems_of(error, module.Settings, self.source, path)
+            return None
+        name = entry.name or entry.student
+        return StudentConfig(name, entry.student, student_modules()[entry.student], module.Student.VERSION, settings)
+
+    def _unique(self, field: str, found: list[str | None]) -> None:
+        for index, name in enumerate(found):
+            if name is not None and name in found[:index]:
+                self.wrong((field, index), f"'{name}' stands twice; give one of them another 'name'")
+
+    def measures(self, board: Board) -> tuple[str, ...]:
+        if board.measures is None or board.measures == "all":
+            return tuple(MEASURES) if board.measures == "all" else tuple(DEFAULT_MEASURES)
+        for index, name in enumerate(board.measures):
+            if name not in MEASURES:
+                hint = did_you_mean(name, MEASURES)
+                self.wrong(("measures", index), f"unknown measure '{name}'{hint} (known: {one_of(MEASURES)})")
+        return tuple(name for name in MEASURES if name in board.measures)
+
+    def baselines(self, board: Board, tasks: list[LoadedTask]) -> tuple[Baseline, ...]:
+        for index, name in enumerate(board.baselines or ()):
+            if name == "supervised":
+                for task in tasks:
+                    if "train" not in task.spec.splits:
+                        self.wrong(("baselines", index), f"task '{task.spec.name}' has no gold train split")
+        return board.baselines if board.baselines is not None else ("majority", "prompting", "supervised")
+
+
+def resolve_board(name: str, mirror: Path | None) -> ResolvedBoard:
+    """A board by name or path, resolved.
+
+    Raises:
+        HarnessError: no such board, or every mistake in its file.
+    """
+    path = find("boards", name)
+    source = read_yaml(path)
+    board, problems = parse_board(source, known_generators())
+    if board is None:
+        raise_problems(path, problems)
+    assert board is not None
+    resolver = _Resolver(source, mirror, problems)
+    found = resolver.tasks(board)
+    tasks = [task for task in found if task is not None]
+    generators = [resolver.generator(index, spec, tasks) for index, spec in enumerate(board.generators)]
+    students = [resolver.student(index, entry, tasks) for index, entry in enumerate(board.students)]
+    resolver._unique("generators", [spec.name for spec in board.generators])
+    resolver._unique("students", [entry.name or entry.student for entry in board.students])
+    if "all" in board.sizes and any(isinstance(spec, TransformersGenerator) for spec in board.generators):
+        resolver.wrong(("sizes",), "'all' has no meaning for a PLM that writes the data here; give a number of rows")
+    measures = resolver.measures(board)
+    baselines = resolver.baselines(board, tasks)
+    raise_problems(path, resolver.problems)
+    return ResolvedBoard(
+        name=board.name,
+        title=board.title or board.name,
+        path=path,
+        tasks=tuple(
+            RealTask(task.spec, task.path.parent, mirror, entry.test_rows)
+            for task, entry in zip(tasks, board.tasks, strict=True)
+        ),
+        generators=tuple(generator for generator in generators if generator is not None),
+        students=tuple(student for student in students if student is not None),
+        sizes=board.sizes,
+        seeds=board.seeds,
+        baselines=baselines,
+        measures=measures,
+        profile=board.profile,
+    )

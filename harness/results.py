@@ -1,0 +1,128 @@
+"""The tidy long table of a run: a row per number, with its cell, stage, tier, interval and artifact."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.files import write_atomic
+from harness.plan import Cell, Plan
+from harness.scoring.scores import aggregate_seeds
+from harness.stages.base import read_values
+from harness.stages.score import read_correct
+from harness.store import Store
+from harness.values import Value
+
+ALL_SEEDS = "all"
+_DATASET_STAGES = ("synthesize", "measure")
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One number. `student` is empty for numbers about a dataset; `seed` is `all` for numbers over a cell's seeds."""
+
+    board: str
+    task: str
+    generator: str
+    size: int | None
+    student: str
+    seed: str
+    stage: str
+    measure: str
+    tier: str
+    value: float
+    low: float | None
+    high: float | None
+    unit: str
+    signature: str
+    artifact: str
+
+
+COLUMNS = [field.name for field in fields(ResultRow)]
+
+
+def result_rows(plan: Plan, store: Store, failed: Iterable[str]) -> list[ResultRow]:
+    """Every number of every cell whose jobs are done, then the numbers over seeds of the cells that are complete."""
+    missing = set(failed)
+    rows: dict[tuple[Any, ...], ResultRow] = {}
+    for cell in plan.cells:
+        for stage, key in cell.jobs:
+            if key in missing:
+                continue
+            for row in _rows_of(plan.board.name, cell, stage, key, read_values(store.folder(stage, key))):
+                rows.setdefault((row.task, row.generator, row.size, row.student, row.seed, stage, row.measure), row)
+    return [*rows.values(), *_over_seeds(plan, store, missing)]
+
+
+def _rows_of(board: str, cell: Cell, stage: str, key: str, values: list[Value]) -> list[ResultRow]:
+    about_data = stage in _DATASET_STAGES
+    parts = [part for part in cell.signature.split("|") if not (about_data and part.startswith("student:"))]
+    return [
+        ResultRow(
+            board=board,
+            task=cell.task,
+            generator=cell.generator,
+            size=cell.size,
+            student="" if about_data else cell.student,
+            seed="" if cell.seed is None else str(cell.seed),
+            stage=stage,
+            measure=value.measure,
+            tier=value.tier,
+            value=value.value,
+            low=value.low,
+            high=value.high,
+            unit=value.unit,
+            signature="|".join(parts),
+            artifact=f"{stage}/{key}",
+        )
+        for value in values
+    ]
+
+
+def score_job(cell: Cell) -> tuple[str, str]:
+    """The job that holds the cell's predictions on the test split."""
+    return next(job for job in cell.jobs if job[0] in ("score", "prompt"))
+
+
+def _over_seeds(plan: Plan, store: Store, missing: set[str]) -> list[ResultRow]:
+    """Numbers over the seeds of each (task, generator, size, student). One that lacks a seed has none."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in plan.cells:
+        groups.setdefault((cell.task, cell.generator, cell.size, cell.student), []).append(cell)
+    rows: list[ResultRow] = []
+    for cells in groups.values():
+        jobs = [score_job(cell) for cell in cells]
+        if any(key in missing for _, key in jobs):
+            continue
+        folders = [store.folder(*job) for job in jobs]
+        values = aggregate_seeds(
+            np.stack([read_correct(folder) for folder in folders]),
+            [read_values(folder) for folder in folders],
+        )
+        first = cells[0]
+        seeds = ",".join(str(cell.seed) for cell in cells if cell.seed is not None)
+        parts = [part for part in first.signature.split("|") if not part.startswith(("seed:", "data:"))]
+        signature = "|".join([*parts[:-1], *([f"seeds:{seeds}"] if seeds else []), parts[-1]])
+        rows += [
+            replace(row, seed=ALL_SEEDS, signature=signature, artifact="")
+            for row in _rows_of(plan.board.name, first, "score", "", values)
+        ]
+    return rows
+
+
+def write_results(rows: list[ResultRow], out: Path) -> None:
+    """`results.parquet` and `results.csv`, each written whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+    import pyarrow.parquet as pq
+
+    kinds = {"size": pa.int64(), "value": pa.float64(), "low": pa.float64(), "high": pa.float64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in COLUMNS])
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
+    parquet, csv = pa.BufferOutputStream(), pa.BufferOutputStream()
+    pq.write_table(table, parquet, compression="zstd")
+    pa_csv.write_csv(table, csv)
+    write_atomic(out / "results.parquet", parquet.getvalue().to_pybytes())
+    write_atomic(out / "results.csv", csv.getvalue().to_pybytes())

@@ -1,0 +1,166 @@
+"""The flow of a run: board -> plan -> jobs, each taken from the store or made -> results -> leaderboard.
+
+    outcome = run_jobs(plan, store, display, workers)
+    rows = result_rows(plan, store)            # harness.results
+    board = rank(plan, rows)                   # harness.leaderboard.rank
+
+Several processes may run the same plan on the same store: a job that another is making is put off, and found done
+later. A killed run loses the block it was working on.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from harness import __version__
+from harness.errors import HarnessError
+from harness.executors.local import helpers
+from harness.generators.cache import GeneratorCache
+from harness.machine import describe
+from harness.plan import Job, Plan
+from harness.progress import Display
+from harness.stages.base import StageIO
+from harness.store import Artifact, Store
+
+
+@dataclass
+class Outcome:
+    """What became of the jobs of a plan, by key. A job that reads a failed one has failed too, without a message."""
+
+    made: set[str] = field(default_factory=set)
+    found: set[str] = field(default_factory=set)
+    failed: dict[str, str | None] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def failures(self) -> list[str]:
+        return [message for message in self.failed.values() if message is not None]
+
+    def settled(self, key: str) -> bool:
+        return key in self.made or key in self.found or key in self.failed
+
+
+def run_jobs(plan: Plan, store: Store, display: Display, workers: int) -> Outcome:
+    """Make every job of the plan that the store does not have, with `workers` processes.
+
+    A job that fails takes those that read it with it; the others go on. Timings are taken last, by this process alone.
+
+    Raises:
+        HarnessError: the store is damaged.
+    """
+    begin = time.perf_counter()
+    timed = [job for job in plan.jobs.values() if job.stage.name == "profile"]
+    others = [job for job in plan.jobs.values() if job.stage.name != "profile"]
+    missing = sum(store.find(job.stage.name, job.key) is None for job in others)
+    with helpers(settle, others, store, min(workers, missing) - 1 if missing else 0):
+        outcome = settle(others, store, display)
+    settle(timed, store, display, outcome)
+    outcome.seconds = time.perf_counter() - begin
+    return outcome
+
+
+def settle(jobs: Sequence[Job], store: Store, display: Display, outcome: Outcome | None = None) -> Outcome:
+    """Find, make or give up every job, in an order in which inputs come first."""
+    outcome = outcome or Outcome()
+    generators = GeneratorCache()
+    waiting, wait = list(jobs), False
+    while waiting:
+        left: list[Job] = []
+        for job in waiting:
+            ready = all(outcome.settled(key) for _, key in job.inputs.values())
+            if not ready or not _settle(job, store, display, generators, outcome, wait):
+                left.append(job)
+            else:
+                wait = False
+        # When a whole round settles nothing, other processes hold all that is left: wait for the first of them.
+        wait = len(left) == len(waiting)
+        waiting = left
+    return outcome
+
+
+def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache, outcome: Outcome, wait: bool) -> bool:
+    """Find, make or give up one job; False if another process is making it and `wait` is off."""
+    if any(key in outcome.failed for _, key in job.inputs.values()):
+        outcome.failed[job.key] = None
+        display.skip()
+        return True
+    # Datasets of one series share their blocks, so only one process writes them at a time.
+    if _found(job, store, display, outcome):
+        return True
+    with store.lock(job.series or job.key, wait) as held:
+        if not held:
+            return False
+        if _found(job, store, display, outcome):
+            return True
+        display.start(job.stage.title)
+        begin = time.perf_counter()
+        try:
+            make(job, store, display, generators)
+        except HarnessError as error:
+            outcome.failed[job.key] = f"{job.stage.title}: {error}"
+            display.skip()
+        else:
+            outcome.made.add(job.key)
+            display.finish(time.perf_counter() - begin)
+    return True
+
+
+def _found(job: Job, store: Store, display: Display, outcome: Outcome) -> bool:
+    if store.find(job.stage.name, job.key) is None:
+        return False
+    outcome.found.add(job.key)
+    display.skip()
+    return True
+
+
+def make(job: Job, store: Store, display: Display, generators: GeneratorCache) -> Artifact:
+    """Run one stage into a staging folder and commit it."""
+    inputs = {role: store.folder(stage, key) for role, (stage, key) in job.inputs.items()}
+    with store.staging() as out:
+        begin = time.perf_counter()
+        io = StageIO(inputs, out, store.blocks(job.series or job.key), display, generators)
+        record = job.stage.run(io)
+        return store.commit(
+            out,
+            job.stage.name,
+            job.key,
+            {
+                "identity": job.stage.identity(),
+                "inputs": {role: list(read) for role, read in job.inputs.items()},
+                "gold": record.gold,
+                "details": record.details,
+                "seconds": time.perf_counter() - begin,
+                "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                "harness": __version__,
+                "machine": describe(),
+            },
+        )
+
+
+def run_record(plan: Plan, store: Store, outcome: Outcome) -> dict[str, Any]:
+    """What a run was: for `run.json`, beside the results. Says which gold data each stage touched."""
+    jobs = []
+    for job in plan.jobs.values():
+        artifact = None if job.key in outcome.failed else store.find(job.stage.name, job.key)
+        jobs.append(
+            {
+                "stage": job.stage.name,
+                "title": job.stage.title,
+                "key": job.key,
+                "state": "failed" if artifact is None else "made" if job.key in outcome.made else "found",
+                "gold": artifact.manifest["record"]["gold"] if artifact else [],
+                "seconds": artifact.manifest["record"]["seconds"] if artifact else None,
+            }
+        )
+    return {
+        "board": plan.board.name,
+        "harness": __version__,
+        "machine": describe(),
+        "seconds": outcome.seconds,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "notes": plan.notes,
+        "failures": outcome.failures,
+        "jobs": jobs,
+    }

@@ -1,0 +1,108 @@
+"""The scores of a text classifier as rows: one student's on a test split, and several seeds' taken together.
+
+Fractions of 1, tier real-label, 95 % intervals. What an interval is about follows from the name of the row:
+
+| row                            | interval                                                               |
+|--------------------------------|------------------------------------------------------------------------|
+| one seed (`score_values`)      |                                                                        |
+| `accuracy`, `recall.<label>`   | over test items (Wilson)                                               |
+| `macro_f1`                     | over test items (bootstrap)                                            |
+| several (`aggregate_seeds`)    |                                                                        |
+| `accuracy`                     | mean over seeds, over test items and seeds together                    |
+| `accuracy.items`               | the same mean, over test items alone: another test set, these seeds    |
+| `accuracy.seeds`               | the same mean, over seeds alone: other seeds, this test set            |
+| `accuracy.seed_sd`             | none; the standard deviation of one seed's accuracy                    |
+| `macro_f1`                     | mean over seeds, none                                                  |
+| `macro_f1.seeds`, `.seed_sd`   | as for accuracy                                                        |
+
+Where a spread cannot be known the bounds are empty, never equal: with one seed that is so for every interval
+that speaks of seeds, and the `.seed_sd` rows are absent.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.scoring.metrics import BoolArray, IntArray, accuracy, confusion_matrix, encode, macro_f1
+from harness.scoring.statistics import (
+    Interval,
+    SeedSpread,
+    bootstrap_macro_f1,
+    chance_flag,
+    combined_interval,
+    item_interval_of_seed_mean,
+    seed_interval,
+    wilson,
+)
+from harness.values import Value
+
+
+def score_values(reference: Sequence[str], predicted: Sequence[str], labels: Sequence[str], seed: int) -> list[Value]:
+    """One student's scores on one test split; label names `[items]` each, `labels` the task's whole set.
+
+    `suspected_inversion` is 1 where accuracy lies far below chance (see `chance_flag`). `seed` drives the
+    bootstrap of macro-F1. A label without reference items has no recall row: there was nothing to recall.
+
+    Raises HarnessError for a name outside `labels`, ValueError on unequal or empty input or fewer than two
+    labels.
+    """
+    gold, guess = encode(reference, labels), encode(predicted, labels)
+    confusion = confusion_matrix(gold, guess, len(labels))
+    n_right, n_items = int(np.trace(confusion)), int(confusion.sum())
+    inverted = chance_flag(n_right, n_items, len(labels))
+    return [
+        _fraction("accuracy", accuracy(gold, guess), wilson(n_right, n_items)),
+        _fraction("macro_f1", macro_f1(gold, guess, len(labels)), bootstrap_macro_f1(confusion, seed)),
+        Value("suspected_inversion", float(inverted), "flag", "real-label"),
+        *_recalls(confusion, labels),
+    ]
+
+
+def aggregate_seeds(correct: BoolArray, per_seed: Sequence[Sequence[Value]]) -> list[Value]:
+    """The scores of one cell over its seeds, from each seed's right answers and its `score_values`.
+
+    `correct` is `[seeds, items]`, True where the prediction is the reference; `per_seed` has the seeds'
+    order. All seeds must have been scored on the same items in the same order. Raises ValueError where the
+    numbers of seeds differ, or a seed lacks its macro-F1: there is no mean of a row that lacks a cell.
+    """
+    if len(correct) != len(per_seed):
+        raise ValueError(f"expected scores of {len(correct)} seeds, found {len(per_seed)}")
+    accuracies = seed_interval(correct.mean(axis=1).tolist())
+    macro_f1s = seed_interval([_value_of("macro_f1", values) for values in per_seed])
+    return [
+        _fraction("accuracy", accuracies.mean, combined_interval(correct)),
+        _fraction("accuracy.items", accuracies.mean, item_interval_of_seed_mean(correct)),
+        *_seed_rows("accuracy", accuracies),
+        _fraction("macro_f1", macro_f1s.mean, None),
+        *_seed_rows("macro_f1", macro_f1s),
+    ]
+
+
+def _recalls(confusion: IntArray, labels: Sequence[str]) -> list[Value]:
+    found, totals = np.diagonal(confusion).tolist(), confusion.sum(axis=1).tolist()
+    return [
+        _fraction(f"recall.{label}", hits / total, wilson(hits, total))
+        for label, hits, total in zip(labels, found, totals, strict=True)
+        if total > 0
+    ]
+
+
+def _seed_rows(measure: str, spread: SeedSpread) -> list[Value]:
+    rows = [_fraction(f"{measure}.seeds", spread.mean, spread.interval)]
+    if spread.sd is not None:
+        rows.append(_fraction(f"{measure}.seed_sd", spread.sd, None))
+    return rows
+
+
+def _fraction(measure: str, value: float, interval: Interval | None) -> Value:
+    if interval is None:
+        return Value(measure, value, "fraction", "real-label")
+    # A t interval knows nothing of the ends of the scale; beyond them it says nothing.
+    return Value(measure, value, "fraction", "real-label", low=max(0.0, interval.low), high=min(1.0, interval.high))
+
+
+def _value_of(measure: str, values: Sequence[Value]) -> float:
+    for value in values:
+        if value.measure == measure:
+            return value.value
+    raise ValueError(f"expected a value of {measure} for every seed, found one seed without")

@@ -1,0 +1,314 @@
+"""The schema of the YAML files: tasks, generators, boards. Unknown keys are refused, every error is reported at once.
+
+A file is read in two steps. `parse` checks its shape (types, ranges, unknown keys) against the models below. What needs
+other files (does the named task exist? has it that prompt set?) is checked by `harness.resolve`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from harness.errors import did_you_mean, one_of
+from harness.yaml_source import Location, Problem, Source
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+Family = Literal["text-classification"]
+Style = Literal["completion", "chat"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Baseline = Literal["majority", "prompting", "supervised"]
+
+MAX_ROWS = 10_000_000
+
+
+class Spec(BaseModel):
+    """Base of every record read from YAML: frozen, and a key nobody knows is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitSource(Spec):
+    """Where the rows of one real split come from: a hub (or mirror) dataset, or a file beside the task's YAML."""
+
+    hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$", description="dataset id, e.g. stanfordnlp/imdb")
+    config: Name = "default"
+    revision: str | None = Field(
+        None, pattern=r"^[0-9a-f]{40}$", description="commit on the hub; none: read from a mirror only"
+    )
+    split: Name = "train"
+    file: str | None = Field(None, description="a .jsonl, .csv or .parquet file, relative to the task file")
+    columns: dict[str, str] = Field(default_factory=dict, description="our column -> the source's column")
+    labels: dict[str | int, str] = Field(default_factory=dict, description="the source's value -> label name")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "SplitSource":
+        if (self.hub is None) == (self.file is None):
+            raise ValueError("expected exactly one of 'hub' (a dataset id) and 'file' (a path)")
+        return self
+
+
+class Prompts(Spec):
+    """The prompts of one style. `<C>` stands for the context, `<X>` for the text."""
+
+    context: tuple[str, ...] = Field((), description="label-free prompts for the context stage; none: no such stage")
+    text: dict[str, tuple[str, ...]] = Field(description="label -> prompts after which the PLM writes a text")
+    classify: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="label -> prompts for PROMPTING; completion prompts end in <X>"
+    )
+
+
+class PromptSet(Spec):
+    """A prompting method for one task: its prompts and the decoding lengths and cleaning rule that go with them."""
+
+    source: str = Field(description="where the prompts come from")
+    completion: Prompts | None = None
+    chat: Prompts | None = None
+    classify_loss: Literal["prompt", "text"] = Field(
+        "prompt",
+        description="PROMPTING: mean token loss of the whole prompt (ZeroGen), or of the text in it alone",
+    )
+    stop: Annotated[str, Field(min_length=1, max_length=20)] | None = Field(
+        '"', description="a text ends at this string; null: at a newline, else after the last whole sentence"
+    )
+    max_new_tokens: StrictInt = Field(40, ge=1, le=4096)
+    context_max_new_tokens: StrictInt = Field(10, ge=1, le=1024)
+    min_words: StrictInt = Field(10, ge=1, le=1000)
+    samples_per_context: StrictInt = Field(32, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _some_style(self) -> "PromptSet":
+        if self.completion is None and self.chat is None:
+            raise ValueError("expected prompts in at least one style: 'completion' or 'chat'")
+        return self
+
+
+class Task(Spec):
+    """What is to be learnt, and on which real data it is tested."""
+
+    name: Name
+    title: str = Field(max_length=200)
+    family: Family
+    language: str = Field("en", max_length=20)
+    labels: tuple[Name, ...] = Field(min_length=2, max_length=1000)
+    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+    splits: dict[Literal["train", "test", "unlabelled"], SplitSource]
+    prompts: dict[Name, PromptSet] = Field(min_length=1)
+    license: str = Field("see the data's own page", max_length=200)
+
+    @model_validator(mode="after")
+    def _has_test(self) -> "Task":
+        if "test" not in self.splits:
+            raise ValueError("'splits' has no 'test': students are scored on real rows")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("a label stands twice in 'labels'")
+        return self
+
+
+class TransformersGenerator(Spec):
+    """A PLM that writes the data here, through the `transformers` backend."""
+
+    name: Name
+    backend: Literal["transformers"] = "transformers"
+    model: str = Field(min_length=1, description="hub id (mirror included), a folder, or embedded:NAME")
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    style: Style = "completion"
+    prompts: Name | None = Field(None, description="the task's prompt set; default: the task's first")
+    top_p: float = Field(0.9, gt=0, le=1)
+    top_k: StrictInt = Field(0, ge=0, description="0: off")
+    temperature: float = Field(1.0, gt=0, le=100)
+    dtype: Dtype = "auto"
+    block_rows: StrictInt = Field(256, ge=1, le=65_536, description="rows decoded together, and lost at most by a kill")
+    trust_remote_code: StrictBool = False
+    title: str | None = Field(None, max_length=200)
+    license: str | None = Field(None, max_length=200)
+
+
+class ReplayGenerator(Spec):
+    """A dataset that somebody generated elsewhere, replayed as it is."""
+
+    name: Name
+    backend: Literal["replay"]
+    data: str | dict[str, str] = Field(
+        description="JSONL, CSV, Parquet or a saved `datasets` folder; or one path per task"
+    )
+    format: Literal["columns", "zerogen"] = "columns"
+    columns: dict[str, str] = Field(default_factory=dict, description="our column -> the file's column")
+    labels: dict[str | int, str] = Field(default_factory=dict, description="the file's value -> label name")
+    title: str | None = Field(None, max_length=200)
+    license: str | None = Field(None, max_length=200)
+
+
+Generator = Annotated[TransformersGenerator | ReplayGenerator, Field(discriminator="backend")]
+
+
+def _size(value: Any) -> Any:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ROWS):
+        return value
+    raise ValueError(f"expected a number of rows from 1 to {MAX_ROWS:,}, or 'all', found {_shown(value)}")
+
+
+Size = Annotated[int | Literal["all"], BeforeValidator(_size)]
+
+
+class TaskEntry(Spec):
+    """A task on a board. `test_rows` caps the test split to a fixed, balanced, seeded sample."""
+
+    task: str
+    test_rows: StrictInt | None = Field(None, ge=2, le=MAX_ROWS)
+
+
+class StudentEntry(BaseModel):
+    """A student on a board: its name in the catalogue and, as further keys, settings of its recipe."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    student: str
+    name: Name | None = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Board(Spec):
+    """A fixed comparison: tasks x generators x students x sizes x seeds, and baselines."""
+
+    name: Name
+    title: str = Field("", max_length=200)
+    tasks: tuple[TaskEntry, ...] = Field(min_length=1)
+    generators: tuple[Generator, ...]
+    students: tuple[StudentEntry, ...] = Field(min_length=1)
+    sizes: tuple[Size, ...] = Field((1000,), min_length=1)
+    seeds: tuple[Annotated[StrictInt, Field(ge=0, lt=2**31)], ...] = Field((13, 21, 42), min_length=1)
+    baselines: tuple[Baseline, ...] | None = Field(None, description="default: those the tasks allow")
+    measures: tuple[str, ...] | Literal["all"] | None = None
+    profile: StrictBool = True
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def parse(model: type[_Model], source: Source) -> tuple[_Model | None, list[Problem]]:
+    """Check the shape of a file: the record, or every problem in it."""
+    try:
+        return model.model_validate(source.data), []
+    except ValidationError as error:
+        return None, problems_of(error, model, source)
+
+
+def parse_board(source: Source, known: Mapping[str, dict[str, Any]]) -> tuple[Board | None, list[Problem]]:
+    """Check the shape of a board whose `generators` may also be names from the catalogue `known`."""
+    source.data, problems = write_out(source, known)
+    board, more = parse(Board, source)
+    return (None if problems else board), problems + more
+
+
+def write_out(source: Source, known: Mapping[str, dict[str, Any]]) -> tuple[Any, list[Problem]]:
+    """Write the short forms of a board out: `tasks: [sst2]` as `tasks: [{task: sst2}]`, a generator's name in full."""
+    if not isinstance(source.data, dict):
+        return source.data, []
+    data: dict[str, Any] = dict(source.data)
+    problems: list[Problem] = []
+    for plural, key in (("tasks", "task"), ("students", "student")):
+        if isinstance(data.get(plural), list):
+            data[plural] = [{key: entry} if isinstance(entry, str) else entry for entry in data[plural]]
+    if isinstance(data.get("generators"), list):
+        written: list[Any] = []
+        for index, entry in enumerate(data["generators"]):
+            if isinstance(entry, str) and entry not in known:
+                hint = did_you_mean(entry, known)
+                message = f"unknown generator '{entry}'{hint} (known: {one_of(known)}; or write one out)"
+                problems.append(Problem(("generators", index), message, source.line(("generators", index))))
+                entry = {"name": "unknown", "model": "unknown"}  # keeps the places of the others
+            record = known[entry] if isinstance(entry, str) else entry
+            written.append({"backend": "transformers", **record} if isinstance(record, dict) else record)
+        data["generators"] = written
+    return data, problems
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], source: Source, at: Location = ()) -> list[Problem]:
+    """Pydantic's errors as problems with the path, the line and a hint."""
+    items = error.errors(include_url=False, include_context=False)
+    places = [item["loc"] for item in items]
+    problems: dict[tuple[Location, str], Problem] = {}
+    for item in items:
+        loc = item["loc"]
+        if item["type"] == "too_short" and any(place[: len(loc)] == loc != place for place in places):
+            continue  # only too short because its entries are wrong, and they are reported
+        path = (*at, *_path_in_data(loc, source.data, at))
+        message = _message(item, model)
+        problems[path, message] = Problem(path, message, source.line(path))
+    return list(problems.values())
+
+
+def _path_in_data(loc: Location, data: Any, at: Location) -> Location:
+    """Pydantic's location without the names of union members, which do not stand in the file."""
+    for part in at:
+        data = data[part]
+    path: list[str | int] = []
+    for position, part in enumerate(loc):
+        last = position == len(loc) - 1
+        children: Any = dict(enumerate(data)) if isinstance(data, list) else data
+        if isinstance(children, dict) and part in children:
+            data = children[part]
+            path.append(part)
+        elif last and isinstance(data, dict) and isinstance(part, str) and part.isidentifier() and part.islower():
+            path.append(part)
+    return tuple(path)
+
+
+def _message(item: Any, model: type[BaseModel]) -> str:
+    found = _shown(item["input"])
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        key = str(item["loc"][-1])
+        known = sorted(_fields_at(model, item["loc"][:-1]))
+        return f"unknown key '{key}'{did_you_mean(key, known)} (known: {', '.join(known)})"
+    if kind == "missing":
+        return "expected this key, found nothing"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message if kind == "value_error" else f"{message}, found {found}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that the record at a location may have, found by walking the JSON schema."""
+    schema = TypeAdapter(model).json_schema()
+    definitions = schema.get("$defs", {})
+
+    def resolve(node: dict[str, Any]) -> dict[str, Any]:
+        return definitions[node["$ref"].rsplit("/", 1)[1]] if "$ref" in node else node
+
+    def options(node: dict[str, Any]) -> list[dict[str, Any]]:
+        node = resolve(node)
+        return [resolve(child) for key in ("anyOf", "oneOf") for child in node.get(key, [])] or [node]
+
+    nodes = [schema]
+    for part in loc:
+        step: list[dict[str, Any]] = []
+        for node in nodes:
+            for option in options(node):
+                backend = option.get("properties", {}).get("backend", {}).get("const")
+                if isinstance(part, int) and "items" in option:
+                    step.append(option["items"])
+                elif part in option.get("properties", {}):
+                    step.append(option["properties"][part])
+                elif isinstance(option.get("additionalProperties"), dict):
+                    step.append(option["additionalProperties"])
+                elif backend == part:
+                    step.append(option)
+        nodes = step or nodes
+    return sorted({key for node in nodes for option in options(node) for key in option.get("properties", {})})

@@ -1,0 +1,51 @@
+"""Stage `measure`: the quality of a synthetic dataset's text."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from harness.data.real import RealTask
+from harness.quality.measures import MEASURES, measure_all
+from harness.stages.base import Record, StageIO, write_values
+from harness.stages.synthesize import read_synthetic
+
+DATA_INPUT = "data"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The named measures of one dataset. Real test texts are read only if one of them needs real text."""
+
+    name: ClassVar[str] = "measure"
+    version: ClassVar[int] = 1
+
+    task: RealTask
+    measures: tuple[str, ...]
+    data_title: str
+
+    @property
+    def title(self) -> str:
+        return f"measure {self.data_title}"
+
+    @property
+    def needs_model(self) -> str | None:
+        return None
+
+    @property
+    def _reads_real_text(self) -> bool:
+        return any(MEASURES[name].needs_real_text for name in self.measures)
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "measures": {name: MEASURES[name].version for name in self.measures},
+            "labels": list(self.task.spec.labels),
+            "test": self.task.split("test").content_hash if self._reads_real_text else None,
+            "version": self.version,
+        }
+
+    def run(self, io: StageIO) -> Record:
+        data = read_synthetic(io.inputs[DATA_INPUT])
+        test_texts = self.task.split("test").text if self._reads_real_text else None
+        values = measure_all(self.measures, data.text, data.label, test_texts, self.task.spec.labels)
+        write_values(io.out, values)
+        io.progress.update(len(data.text), len(data.text), "rows")
+        return Record(gold=[f"{self.task.name}/test: texts without labels, for leakage"] if test_texts else [])

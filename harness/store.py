@@ -1,0 +1,257 @@
+"""The store: artifacts by content key, shared by concurrent runs, whole or absent.
+
+    artifacts/<stage>/<key>/     the files of one artifact; manifest.json is written last, then the folder is renamed
+    blocks/<series>/<name>.json  finished blocks of a synthesis, kept for resumption and for larger datasets
+    staging/<host>@<pid>@<id>/    where an artifact is being written; left over by a killed process, swept by `gc`
+    locks/<key>.lock             held while somebody makes the artifact
+
+A killed process loses what stands in its staging folder and nothing else. Locks are the operating system's, so they
+die with the process that holds them.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness.errors import HarnessError
+from harness.files import write_json
+
+MANIFEST = "manifest.json"
+MANIFEST_SCHEMA = 1
+MAX_MANIFEST_BYTES = 16 << 20
+
+
+def default_store() -> Path:
+    """The user's cache folder, as the XDG specification names it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "harness" / "store"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A whole artifact in the store."""
+
+    key: str
+    stage: str
+    folder: Path
+    manifest: dict[str, Any]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(int(entry["bytes"]) for entry in self.manifest["files"].values())
+
+
+class BlockFolder:
+    """Keeps the blocks of one series as JSON files; see `harness.synthesis.zerogen.BlockKeeper`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        path = self.folder / f"{name}.json"
+        return _read_json(path) if path.exists() else None
+
+    def save(self, name: str, data: dict[str, Any]) -> None:
+        _make_folder(self.folder)
+        write_json(self.folder / f"{name}.json", data)
+
+
+class Store:
+    """A folder of artifacts. Opening it creates nothing; the first write does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, stage: str, key: str) -> Path:
+        return self.root / "artifacts" / stage / key
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        """The artifact if it is there and whole, as far as names and sizes tell (`verify` reads every byte).
+
+        Raises:
+            HarnessError: it is damaged.
+        """
+        folder = self.folder(stage, key)
+        if not folder.is_dir():
+            return None
+        manifest = read_manifest(folder)
+        if manifest["key"] != key or manifest["stage"] != stage:
+            raise _damaged(folder, f"its manifest is of {manifest['stage']}/{manifest['key'][:12]}")
+        for name, entry in manifest["files"].items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != entry["bytes"]:
+                found = f"{path.stat().st_size} bytes" if path.is_file() else "no such file"
+                raise _damaged(folder, f"{name}: expected {entry['bytes']} bytes, found {found}")
+        return Artifact(key, stage, folder, manifest)
+
+    @contextmanager
+    def lock(self, name: str, wait: bool) -> Iterator[bool]:
+        """Hold the lock of that name; yields False at once if somebody else has it and `wait` is off."""
+        _make_folder(self.root / "locks")
+        lock = FileLock(self.root / "locks" / f"{name}.lock")
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """A fresh folder on the store's own file system, removed afterwards unless it was committed."""
+        folder = self.root / "staging" / f"{socket.gethostname()}@{os.getpid()}@{uuid.uuid4().hex[:12]}"
+        _make_folder(folder)
+        try:
+            yield folder
+        except OSError as error:
+            raise HarnessError(
+                f"cannot write into the store {self.root}: {error}; finished artifacts are safe, free some space "
+                "or name another store with --store, then run the same command again"
+            ) from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, staged: Path, stage: str, key: str, record: dict[str, Any]) -> Artifact:
+        """Make a staged folder the artifact of its key: manifest last, flushed, then one rename."""
+        files = {path.name: _file_entry(path) for path in sorted(staged.iterdir())}
+        manifest = {"schema": MANIFEST_SCHEMA, "key": key, "stage": stage, "files": files, "record": record}
+        write_json(staged / MANIFEST, manifest)
+        target = self.folder(stage, key)
+        _make_folder(target.parent)
+        for path in staged.iterdir():
+            _flush(path)
+        try:
+            staged.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+        _flush(target.parent)
+        return Artifact(key, stage, target, manifest)
+
+    def blocks(self, series: str) -> BlockFolder:
+        return BlockFolder(self.root / "blocks" / series)
+
+    def artifacts(self) -> Iterator[tuple[Path, Artifact | HarnessError]]:
+        """Every artifact folder, with the artifact or what is wrong with it."""
+        for folder in sorted((self.root / "artifacts").glob("*/*")):
+            if folder.is_dir():
+                try:
+                    found = self.find(folder.parent.name, folder.name)
+                except HarnessError as error:
+                    yield folder, error
+                else:
+                    if found is not None:
+                        yield folder, found
+
+    def verify(self) -> Iterator[tuple[Path, str]]:
+        """Read every byte of every artifact; yields the folders that are damaged and why."""
+        for folder, found in self.artifacts():
+            if isinstance(found, HarnessError):
+                yield folder, str(found)
+                continue
+            for name, entry in found.manifest["files"].items():
+                if _file_entry(folder / name) != entry:
+                    yield folder, f"{name}: its content is not what was written"
+
+    def collect_garbage(self, older_than_days: float | None) -> tuple[int, int]:
+        """Remove what killed processes left, what is damaged and, if asked, what was not touched for days.
+
+        Returns:
+            folders removed, bytes freed.
+        """
+        removed = [folder for folder in (self.root / "staging").glob("*") if not _alive(folder)]
+        removed += [folder for folder in {folder for folder, _ in self.verify()} if folder.is_dir()]
+        if older_than_days is not None:
+            limit = time.time() - older_than_days * 86_400
+            kept = [folder for pattern in ("artifacts/*/*", "blocks/*") for folder in self.root.glob(pattern)]
+            removed += [folder for folder in kept if folder not in removed and folder.stat().st_mtime < limit]
+        freed = 0
+        for folder in removed:
+            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(removed), freed
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artifact folder, checked.
+
+    Raises:
+        HarnessError: it is missing, too large, no JSON, of another schema, or names files outside the folder.
+    """
+    manifest = _read_json(folder / MANIFEST)
+    if manifest.get("schema") != MANIFEST_SCHEMA:
+        raise _damaged(folder, f"expected manifest schema {MANIFEST_SCHEMA}, found {manifest.get('schema')!r}")
+    files = manifest.get("files")
+    texts = all(isinstance(manifest.get(field), str) for field in ("key", "stage"))
+    if not texts or not isinstance(files, dict) or not isinstance(manifest.get("record"), dict):
+        raise _damaged(folder, "its manifest lacks 'key', 'stage', 'files' or 'record'")
+    for name, entry in files.items():
+        if Path(name).name != name or name in (".", ".."):
+            raise _damaged(folder, f"its manifest names a file outside the folder: {name!r}")
+        if not isinstance(entry, dict) or not isinstance(entry.get("bytes"), int):
+            raise _damaged(folder, f"its manifest has no size for {name!r}")
+    return manifest
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise _damaged(path.parent, f"{path.name} is larger than {MAX_MANIFEST_BYTES >> 20} MiB")
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path.parent, f"{path.name} cannot be read ({str(error)[:100]})") from None
+    if not isinstance(data, dict):
+        raise _damaged(path.parent, f"{path.name}: expected a JSON object, found {type(data).__name__}")
+    return data
+
+
+def _damaged(folder: Path, why: str) -> HarnessError:
+    return HarnessError(f"{folder} is damaged: {why}; run `harness store gc` to remove it, then the same command again")
+
+
+def _file_entry(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HarnessError(f"cannot create {folder}: {error}; name a store you can write to with --store") from None
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _alive(staging: Path) -> bool:
+    """Whether the process that made a staging folder may still run. Another machine's is given a day."""
+    host, _, rest = staging.name.partition("@")
+    if host != socket.gethostname():
+        return time.time() - staging.stat().st_mtime < 86_400
+    try:
+        os.kill(int(rest.split("@")[0]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,80 @@
+"""Students by name, with their settings: from the `students` package or the entry points `harness.students`."""
+
+import hashlib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from harness.errors import HarnessError, did_you_mean, one_of
+from harness.files import canonical_json
+
+if TYPE_CHECKING:
+    from students.protocol import StudentModel
+
+ENTRY_POINTS = "harness.students"
+BUILT_IN = ("linear", "bilstm")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """A student on a board: the module it comes from and its validated settings."""
+
+    name: str
+    student: str
+    module: str
+    version: int
+    settings: BaseModel
+
+    @property
+    def signature(self) -> str:
+        """`bilstm.v1`, with a hash of the settings where they are not the defaults."""
+        changed = self.settings.model_dump(mode="json", exclude_defaults=True)
+        suffix = "+" + hashlib.sha256(canonical_json(changed)).hexdigest()[:6] if changed else ""
+        return f"{self.student}.v{self.version}{suffix}"
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            "student": self.student,
+            "version": self.version,
+            "settings": self.settings.model_dump(mode="json"),
+        }
+
+    def new(self, labels: Sequence[str]) -> "StudentModel":
+        student: StudentModel = importlib.import_module(self.module).Student(self.settings, labels)
+        return student
+
+    def load(self, folder: Path) -> "StudentModel":
+        student: StudentModel = importlib.import_module(self.module).Student.load(folder)
+        return student
+
+
+def student_modules() -> dict[str, str]:
+    """Every student's name and the module it comes from."""
+    found = {name: f"students.{name}" for name in BUILT_IN}
+    return found | {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
+
+
+def student_module(name: str) -> Any:
+    """The module of a student.
+
+    Raises:
+        HarnessError: nobody offers a student of that name, or its module cannot be imported.
+    """
+    modules = student_modules()
+    if name not in modules:
+        raise HarnessError(f"unknown student '{name}'{did_you_mean(name, modules)} (known: {one_of(modules)})")
+    try:
+        module = importlib.import_module(modules[name])
+    except ImportError as error:
+        raise HarnessError(f"student '{name}': its module {modules[name]} cannot be imported: {error}") from None
+    for attribute in ("Settings", "Student"):
+        if not hasattr(module, attribute):
+            raise HarnessError(
+                f"student '{name}': {modules[name]} has no class '{attribute}'; see students/protocol.py"
+            )
+    return module

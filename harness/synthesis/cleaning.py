@@ -1,0 +1,50 @@
+"""What is kept of the text that a PLM wrote: the cleaning rules of ZeroGen (Ye et al., 2022, code HKUNLP/ZeroGen).
+
+Cut at the first stop string (`"`); else at the first newline; else keep whole sentences up to the last full stop; else
+drop. Then drop what is too short, what repeats its context, and (in `harness.synthesis.dataset`) exact repeats.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+DropReason = Literal["no end", "too short", "same as context", "repeat"]
+
+_SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
+
+
+def cut(text: str, stop: str | None) -> str | None:
+    """The part of a completion to keep, or None where no end can be found."""
+    text = text.lstrip()
+    if stop is not None and stop in text:
+        return text[: text.index(stop)].strip()
+    if "\n" in text:
+        return text[: text.index("\n")].strip()
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]].strip() if ends else None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """A usable text, or the reason why there is none."""
+
+    text: str | None
+    dropped: DropReason | None = None
+
+
+def clean(text: str, *, stop: str | None, finished: bool, min_words: int, context: str | None) -> Cleaned:
+    """Apply the rules to one completion.
+
+    `finished` says that the PLM ended the text itself (its end token): without a stop string or newline all of it
+    is whole then.
+    """
+    kept = cut(text, stop)
+    if kept is None and finished:
+        kept = text.strip()
+    if kept is None:
+        return Cleaned(None, "no end")
+    if context is not None and kept.casefold() == context.casefold():
+        return Cleaned(None, "same as context")
+    if len(kept.split()) < min_words:
+        return Cleaned(None, "too short")
+    return Cleaned(kept)
