@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         status: int = arguments.run(arguments)
+        sys.stdout.flush()  # here, where a reader that has left (`| head`) is no error
     except HarnessError as error:
         print(f"harness: error: {error}", file=sys.stderr)
         return 2

@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness.errors import HarnessError
-from harness.files import write_json
+from harness.files import canonical_json, write_json
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
@@ -58,12 +58,17 @@ class BlockFolder:
         self.folder = folder
 
     def load(self, name: str) -> dict[str, Any] | None:
+        """The block if it is there.
+
+        Raises:
+            HarnessError: it is damaged.
+        """
         path = self.folder / f"{name}.json"
-        return _read_json(path) if path.exists() else None
+        return _read_block(path) if path.exists() else None
 
     def save(self, name: str, data: dict[str, Any]) -> None:
         _make_folder(self.folder)
-        write_json(self.folder / f"{name}.json", data)
+        write_json(self.folder / f"{name}.json", {"sha256": _content_hash(data), "block": data})
 
 
 class Store:
@@ -104,6 +109,8 @@ class Store:
         except Timeout:
             yield False
             return
+        except OSError as error:
+            raise _cannot_write(self.root, error) from None
         try:
             yield True
         finally:
@@ -117,15 +124,15 @@ class Store:
         try:
             yield folder
         except OSError as error:
-            raise HarnessError(
-                f"cannot write into the store {self.root}: {error}; finished artifacts are safe, free some space "
-                "or name another store with --store, then run the same command again"
-            ) from None
+            raise _cannot_write(self.root, error) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, staged: Path, stage: str, key: str, record: dict[str, Any]) -> Artifact:
-        """Make a staged folder the artifact of its key: manifest last, flushed, then one rename."""
+        """Make a staged folder the artifact of its key: manifest last, flushed, then one rename.
+
+        Where somebody else was first, theirs stays: it has the same key, so it is the same work.
+        """
         files = {path.name: _file_entry(path) for path in sorted(staged.iterdir())}
         manifest = {"schema": MANIFEST_SCHEMA, "key": key, "stage": stage, "files": files, "record": record}
         write_json(staged / MANIFEST, manifest)
@@ -136,8 +143,9 @@ class Store:
         try:
             staged.rename(target)
         except OSError:
-            if not target.is_dir():
+            if (first := self.find(stage, key)) is None:
                 raise
+            return first
         _flush(target.parent)
         return Artifact(key, stage, target, manifest)
 
@@ -157,32 +165,33 @@ class Store:
                         yield folder, found
 
     def verify(self) -> Iterator[tuple[Path, str]]:
-        """Read every byte of every artifact; yields the folders that are damaged and why."""
+        """Read every byte of every artifact and block; yields what is damaged (folder, or file of a block) and why."""
         for folder, found in self.artifacts():
             if isinstance(found, HarnessError):
                 yield folder, str(found)
                 continue
-            for name, entry in found.manifest["files"].items():
-                if _file_entry(folder / name) != entry:
-                    yield folder, f"{name}: its content is not what was written"
+            changed = [name for name, entry in found.manifest["files"].items() if _file_entry(folder / name) != entry]
+            if changed:
+                yield folder, f"{', '.join(changed)}: the content is not what was written"
+        for path in sorted((self.root / "blocks").glob("*/*.json")):
+            try:
+                _read_block(path)
+            except HarnessError as error:
+                yield path, str(error)
 
     def collect_garbage(self, older_than_days: float | None) -> tuple[int, int]:
         """Remove what killed processes left, what is damaged and, if asked, what was not touched for days.
 
         Returns:
-            folders removed, bytes freed.
+            folders and single files removed, bytes freed.
         """
-        removed = [folder for folder in (self.root / "staging").glob("*") if not _alive(folder)]
-        removed += [folder for folder in {folder for folder, _ in self.verify()} if folder.is_dir()]
+        removed = {folder for folder in (self.root / "staging").glob("*") if not _alive(folder)}
+        removed |= {path for path in self.root.glob("blocks/*/.*.tmp") if _older_than(path, days=1 / 24)}
+        removed |= {path for path, _ in self.verify()}
         if older_than_days is not None:
-            limit = time.time() - older_than_days * 86_400
             kept = [folder for pattern in ("artifacts/*/*", "blocks/*") for folder in self.root.glob(pattern)]
-            removed += [folder for folder in kept if folder not in removed and folder.stat().st_mtime < limit]
-        freed = 0
-        for folder in removed:
-            freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            shutil.rmtree(folder, ignore_errors=True)
-        return len(removed), freed
+            removed |= {folder for folder in kept if _older_than(folder, older_than_days)}
+        return len(removed), sum(_remove(path) for path in removed)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -206,6 +215,18 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def _read_block(path: Path) -> dict[str, Any]:
+    kept = _read_json(path)
+    block = kept.get("block")
+    if not isinstance(block, dict) or kept.get("sha256") != _content_hash(block):
+        raise _damaged(path, "its content is not what was written")
+    return block
+
+
+def _content_hash(data: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(data)).hexdigest()
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
@@ -218,8 +239,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def _damaged(folder: Path, why: str) -> HarnessError:
-    return HarnessError(f"{folder} is damaged: {why}; run `harness store gc` to remove it, then the same command again")
+def _damaged(path: Path, why: str) -> HarnessError:
+    return HarnessError(f"{path} is damaged: {why}; run `harness store gc` to remove it, then the same command again")
+
+
+def _cannot_write(root: Path, error: OSError) -> HarnessError:
+    return HarnessError(
+        f"cannot write into the store {root}: {error}; finished artifacts are safe, free some space "
+        "or name another store with --store, then run the same command again"
+    )
 
 
 def _file_entry(path: Path) -> dict[str, Any]:
@@ -243,11 +271,26 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def _older_than(path: Path, days: float) -> bool:
+    return time.time() - path.stat().st_mtime > days * 86_400
+
+
+def _remove(path: Path) -> int:
+    """Remove a folder or a file; the bytes that it held."""
+    if not path.is_dir():
+        size = path.stat().st_size
+        path.unlink()
+        return size
+    size = sum(inside.stat().st_size for inside in path.rglob("*") if inside.is_file())
+    shutil.rmtree(path, ignore_errors=True)
+    return size
+
+
 def _alive(staging: Path) -> bool:
     """Whether the process that made a staging folder may still run. Another machine's is given a day."""
     host, _, rest = staging.name.partition("@")
     if host != socket.gethostname():
-        return time.time() - staging.stat().st_mtime < 86_400
+        return not _older_than(staging, days=1)
     try:
         os.kill(int(rest.split("@")[0]), 0)
     except (ProcessLookupError, ValueError):

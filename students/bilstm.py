@@ -66,7 +66,7 @@ class Student:
             raise ValueError(f"expected at least 2 rows to train on, found {len(examples)}")
         stream = np.random.Generator(np.random.Philox(seed))
         order = stream.permutation(len(examples)).tolist()
-        held = max(1, round(self.settings.held_out * len(examples)))
+        held = min(max(1, round(self.settings.held_out * len(examples))), len(examples) - 1)
         train, validation = examples.take(order[held:]), examples.take(order[:held])
         self._vocabulary = Vocabulary.build(train.text, self.settings.vocabulary)
         with torch.random.fork_rng(devices=_cuda_devices()):

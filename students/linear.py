@@ -46,9 +46,16 @@ class Student:
         """
         from sklearn.linear_model import LogisticRegression
 
+        found = sorted(set(examples.label))
+        if len(found) < 2:
+            raise ValueError(f"expected rows of at least two labels, found only {found}")
         report(0, len(examples), "counting words")
         self._vectorizer = self._new_vectorizer(min_df=self.settings.min_rows)
-        features = self._vectorizer.fit_transform(examples.text)
+        try:
+            features = self._vectorizer.fit_transform(examples.text)
+        except ValueError:  # it speaks of options of its own, which nobody set
+            rows = f"min_rows ({self.settings.min_rows}) of the {len(examples)} rows"
+            raise ValueError(f"expected words that stand in at least {rows}, found none; lower min_rows") from None
         regression = LogisticRegression(
             C=self.settings.inverse_regularization, max_iter=self.settings.max_iterations, random_state=seed
         )

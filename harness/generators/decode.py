@@ -1,11 +1,12 @@
 """The decode loop: one forward pass a token over a block of rows, each row drawing from its own uniforms.
 
-Purpose: what `model.generate` does for sampling, but with randomness that is passed in (two uniforms per row and token,
-drawn up front), so that a row's draws do not depend on which rows stand beside it or leave early.
+Purpose: what `model.generate` does for sampling, but with randomness that is passed in (a few uniforms per row and
+token, drawn up front), so that a row's draws do not depend on which rows stand beside it or leave early.
 
 Nucleus sampling without sorting the vocabulary: draw from the whole distribution; the draw is right unless it falls
-outside the nucleus (a share 1 - top_p of the time), and only such rows are sorted and drawn again from the nucleus. The
-result has exactly the nucleus distribution: accepted draws are distributed as the nucleus, and so are the others.
+outside the nucleus (a share 1 - top_p of the time). A row whose draw is outside draws once more, and the few that miss
+twice are sorted and drawn from the nucleus itself. The result has exactly the nucleus distribution: an accepted draw
+is distributed as the nucleus, and so is the last one.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from typing import Any
 import torch
 
 from harness.generators.base import Decoding
+
+UNIFORMS = 3
+"""Per row and token: a draw, a second one where the first is outside the nucleus, a last one within it."""
 
 SHRINK = 0.75
 """Ended rows leave when at most this share is alive: every new batch shape costs the CPU library a new kernel."""
@@ -29,12 +33,12 @@ class Decoded:
     log_probability: list[float] = field(default_factory=list)
 
 
-def draw(logits: torch.Tensor, decoding: Decoding, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def draw(logits: torch.Tensor, decoding: Decoding, uniforms: torch.Tensor) -> torch.Tensor:
     """One token per row from the distribution that temperature, top-k and top-p leave, in this order.
 
     Args:
         logits: [rows, vocabulary], float32.
-        first, second: [rows], independent uniforms in [0, 1).
+        uniforms: [rows, UNIFORMS], independent in [0, 1).
 
     Returns:
         [rows] token ids.
@@ -45,20 +49,29 @@ def draw(logits: torch.Tensor, decoding: Decoding, first: torch.Tensor, second: 
         threshold = logits.topk(decoding.top_k).values[:, -1:]
         logits = logits.masked_fill(logits < threshold, -torch.inf)
     probabilities = logits.softmax(-1)
-    tokens = _inverse_cdf(probabilities, first)
-    if decoding.top_p < 1.0:
-        chosen = probabilities.gather(1, tokens[:, None])
-        mass_above = (probabilities * (probabilities > chosen)).sum(-1)
-        outside = (mass_above >= decoding.top_p).nonzero()[:, 0]
-        if len(outside):
-            tokens[outside] = _draw_in_nucleus(probabilities[outside], decoding.top_p, second[outside])
+    tokens = _inverse_cdf(probabilities, uniforms[:, 0])
+    if decoding.top_p == 1.0:
+        return tokens
+    outside = _outside(probabilities, tokens, decoding.top_p)
+    if len(outside):
+        tokens[outside] = _inverse_cdf(probabilities[outside], uniforms[outside, 1])
+        outside = outside[_outside(probabilities[outside], tokens[outside], decoding.top_p)]
+    if len(outside):
+        tokens[outside] = _draw_in_nucleus(probabilities[outside], decoding.top_p, uniforms[outside, 2])
     return tokens
+
+
+def _outside(probabilities: torch.Tensor, tokens: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The rows whose token is not in the nucleus: the tokens likelier than it hold `top_p` already."""
+    chosen = probabilities.gather(1, tokens[:, None])
+    mass_above = (probabilities * (probabilities > chosen)).sum(-1)
+    return (mass_above >= top_p).nonzero()[:, 0]
 
 
 def _draw_in_nucleus(probabilities: torch.Tensor, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
     ordered, order = probabilities.sort(descending=True)
     before = ordered.cumsum(-1) - ordered
-    # Equal probabilities stand in or out together, as `draw` judges them by the mass strictly above.
+    # Equal probabilities stand in or out together, as `_outside` judges them by the mass strictly above.
     first_of_equals = torch.searchsorted(-ordered, -ordered, side="left")
     inside = before.gather(1, first_of_equals) < top_p
     return order.gather(1, _inverse_cdf(ordered * inside, uniform)[:, None])[:, 0]
@@ -66,11 +79,13 @@ def _draw_in_nucleus(probabilities: torch.Tensor, top_p: float, uniform: torch.T
 
 def _inverse_cdf(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     cumulative = weights.cumsum(-1)
-    point = uniform.to(cumulative.dtype)[:, None] * cumulative[:, -1:]
+    total = cumulative[:, -1:].contiguous()
+    point = uniform.to(cumulative.dtype)[:, None] * total
     index = torch.searchsorted(cumulative, point, side="right")[:, 0]
-    # Rounding can carry the point onto the total itself: the last index that has weight is meant.
-    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous(), side="left")[:, 0]
-    return torch.minimum(index, last)
+    beyond = (point >= total)[:, 0]
+    if bool(beyond.any()):  # rounding carried the point onto the total itself: the last index that has weight is meant
+        index[beyond] = torch.searchsorted(cumulative[beyond], total[beyond], side="left")[:, 0]
+    return index
 
 
 @torch.inference_mode()
@@ -95,7 +110,9 @@ def decode(
     """
     device = model.device
     stream = torch.Generator().manual_seed(seed)
-    uniforms = torch.rand((len(prompts), decoding.max_new_tokens, 2), generator=stream, dtype=torch.float64).to(device)
+    uniforms = torch.rand((len(prompts), decoding.max_new_tokens, UNIFORMS), generator=stream, dtype=torch.float64).to(
+        device
+    )
     is_eos = torch.zeros_like(stop_tokens)
     is_eos[list(eos)] = True
     is_end = is_eos | stop_tokens
@@ -109,7 +126,7 @@ def decode(
 
     for step in range(decoding.max_new_tokens):
         logits = logits.float()
-        drawn = draw(logits, decoding, uniforms[rows, step, 0], uniforms[rows, step, 1])
+        drawn = draw(logits, decoding, uniforms[rows, step])
         log_p = logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
         tokens[rows[alive], step] = drawn[alive]
         log_probability[rows[alive]] += log_p[alive].double()

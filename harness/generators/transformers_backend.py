@@ -36,6 +36,7 @@ class TransformersGenerator:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        on_gpu = torch.cuda.is_available()  # on a CPU the fused attention is the slower one for single queries
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         if place.is_local:
             options["local_files_only"] = True
@@ -44,7 +45,11 @@ class TransformersGenerator:
         try:
             tokenizer = AutoTokenizer.from_pretrained(place.source, **options)
             model = AutoModelForCausalLM.from_pretrained(
-                place.source, dtype=getattr(torch, dtype), use_safetensors=True, **options
+                place.source,
+                dtype=getattr(torch, dtype),
+                use_safetensors=True,
+                attn_implementation="sdpa" if on_gpu else "eager",
+                **options,
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
@@ -57,7 +62,7 @@ class TransformersGenerator:
                 f"PLM '{place.source}' has no chat template; use 'style: completion' or an instruction-tuned model"
             )
         loaded: Any = model.eval()  # type: ignore[no-untyped-call]
-        return cls(loaded.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, style)
+        return cls(loaded.to("cuda" if on_gpu else "cpu"), tokenizer, style)
 
     @property
     def device(self) -> str:

@@ -1,7 +1,7 @@
 """What is kept of the text that a PLM wrote: the cleaning rules of ZeroGen (Ye et al., 2022, code HKUNLP/ZeroGen).
 
 Cut at the first stop string (`"`); else at the first newline; else keep whole sentences up to the last full stop; else
-drop. Then drop what is too short, what repeats its context, and (in `harness.synthesis.dataset`) exact repeats.
+drop. Then drop what is too short, what repeats its context, and (in `harness.synthesis.zerogen`) exact repeats.
 """
 
 import re

@@ -9,9 +9,10 @@ labels in turn, which makes the dataset of n rows the first part of every larger
     dataset        : row i takes label i mod k, and the next text of that label that no earlier row has
 """
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -123,29 +124,46 @@ class Synthesis:
         Raises:
             HarnessError: hardly any of what the PLM writes is usable.
         """
-        streams = {label: self._stream(label) for label in self.recipe.labels}
         seen: set[str] = set()
+        streams = [self._stream(label, seen) for label in self.recipe.labels]
         for index in range(count):
-            stream = streams[self.recipe.labels[index % len(self.recipe.labels)]]
-            while (row := next(stream)).text in seen:
-                self.account.dropped["repeat"] += 1
-            seen.add(row.text)
-            yield row
+            yield next(streams[index % len(streams)])
 
-    def _stream(self, label: str) -> Iterator[Row]:
-        usable = tried = block = 0
-        dropped: Counter[str] = Counter()
-        while True:
-            made = self._block(f"text-{label}-{block:06d}", partial(self._make_texts, label, block))
-            usable, tried, block = usable + len(made.rows), tried + made.account.tried, block + 1
-            dropped.update(made.account.dropped)
-            yield from made.rows
-            if block >= HOPELESS_BLOCKS and usable <= HOPELESS_SHARE * tried:
-                reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.most_common())
+    def _stream(self, label: str, seen: set[str]) -> Iterator[Row]:
+        """The label's rows, block after block, without texts that any label has `seen`."""
+        usable = 0
+        spent = Account()
+        for block in itertools.count():
+            contexts = self._contexts(block)
+            made = self._block(f"text-{label}-{block:06d}", partial(self._make_texts, label, block, contexts))
+            spent.add(made.account)
+            if contexts is not None and block % self.recipe.prompt_set.samples_per_context == 0:
+                spent.add(contexts.account)
+            for row in made.rows:
+                if row.text in seen:
+                    self.account.dropped["repeat"] += 1
+                    spent.dropped["repeat"] += 1
+                    continue
+                seen.add(row.text)
+                usable += 1
+                yield row
+            if spent.tried >= HOPELESS_BLOCKS * self.recipe.block_rows and usable <= HOPELESS_SHARE * spent.tried:
+                reasons = ", ".join(f"{number:,} {reason}" for reason, number in spent.dropped.most_common())
                 raise HarnessError(
-                    f"task '{self.recipe.task}', label '{label}': only {usable} of {tried} texts are usable "
+                    f"task '{self.recipe.task}', label '{label}': {usable:,} usable texts in {spent.tried:,} tries "
                     f"({reasons}); is the prompt set meant for this PLM, and 'stop' and 'min_words' for these prompts?"
                 )
+
+    def _contexts(self, block: int) -> Block | None:
+        """The contexts of a text block, kept or made; None: the prompt set has no context stage.
+
+        A context serves every label and `samples_per_context` blocks in turn, so that its samples lie far apart and
+        the first rows of a dataset are as varied as any others.
+        """
+        if not self.recipe.prompts.context:
+            return None
+        number = block // self.recipe.prompt_set.samples_per_context
+        return self._block(f"context-{number:06d}", partial(self._make_contexts, number))
 
     def _block(self, name: str, make: Callable[[], Block]) -> Block:
         data = self.keeper.load(name)
@@ -159,8 +177,7 @@ class Synthesis:
 
     def _make_contexts(self, block: int) -> Block:
         recipe = self.recipe
-        count = recipe.block_rows
-        templates = [recipe.prompts.context[i % len(recipe.prompts.context)] for i in range(count)]
+        templates = [recipe.prompts.context[i % len(recipe.prompts.context)] for i in range(recipe.block_rows)]
         decoding = recipe.decoding(recipe.prompt_set.context_max_new_tokens)
         completions, account = self._generate(templates, decoding, derive_seed(recipe.seed, recipe.task, "<C>", block))
         rows: dict[str, Row] = {}
@@ -172,16 +189,10 @@ class Synthesis:
                 rows[kept] = _row(completion, kept, "", None, index % len(recipe.prompts.context), block)
         return Block(list(rows.values()), account)
 
-    def _make_texts(self, label: str, block: int) -> Block:
+    def _make_texts(self, label: str, block: int, made: Block | None) -> Block:
         recipe = self.recipe
         templates = recipe.prompts.text[label]
-        contexts: Sequence[str | None] = [None] * recipe.block_rows
-        if recipe.prompts.context:
-            # A context serves every label and `samples_per_context` blocks in turn, so that its samples lie far apart
-            # and the first rows of a dataset are as varied as any others.
-            number = block // recipe.prompt_set.samples_per_context
-            made = self._block(f"context-{number:06d}", partial(self._make_contexts, number))
-            contexts = [row.text for row in made.rows]
+        contexts = [None] * recipe.block_rows if made is None else [row.text for row in made.rows]
         prompts = [fill(templates[i % len(templates)], context=context) for i, context in enumerate(contexts)]
         decoding = recipe.decoding(recipe.prompt_set.max_new_tokens)
         completions, account = self._generate(prompts, decoding, derive_seed(recipe.seed, recipe.task, label, block))
