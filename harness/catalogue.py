@@ -10,7 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import HarnessError, did_you_mean, one_of
+from harness.errors import HarnessError, did_you_mean, one_of, shown
+from harness.files import named_path
 from harness.spec import Task, parse
 from harness.synthesis.prompts import prompt_problems
 from harness.yaml_source import Problem, Source, raise_problems, read_yaml
@@ -55,12 +56,12 @@ def find(kind: Kind, name: str, folder: Path | None = None) -> Path:
         return known[name]
     singular = kind.removesuffix("s")
     if name.endswith((".yaml", ".yml")):
-        for candidate in ((folder or Path()) / name, Path(name)):
+        for candidate in (named_path(name, folder or Path()), named_path(name)):
             if candidate.is_file():
                 return candidate
         raise HarnessError(f"{name}: no such {singular} file")
     hint = did_you_mean(name, known)
-    raise HarnessError(f"unknown {singular} '{name}'{hint} (known: {one_of(known)}; or the path of a .yaml file)")
+    raise HarnessError(f"unknown {singular} {shown(name)}{hint} (known: {one_of(known)}; or the path of a .yaml file)")
 
 
 @dataclass(frozen=True)
@@ -105,17 +106,19 @@ def _task_problems(task: Task, source: Source) -> list[Problem]:
                     f"unknown label '{label}'{did_you_mean(label, task.labels)} (the task has {one_of(task.labels)})"
                 )
                 problems.append(Problem(path, message, source.line(path)))
-        if where.file is not None and not _inside(source.file.parent, where.file):
+        if where.file is not None and (message := _file_problem(source.file.parent, where.file)):
             path = ("splits", split, "file")
-            problems.append(
-                Problem(path, "expected a file in the task file's own folder or below it", source.line(path))
-            )
+            problems.append(Problem(path, message, source.line(path)))
     return problems
 
 
-def _inside(folder: Path, name: str) -> bool:
-    """Whether a relative name stays in its folder (links followed)."""
-    return not Path(name).is_absolute() and (folder / name).resolve().is_relative_to(folder.resolve())
+def _file_problem(folder: Path, name: str) -> str:
+    """What is wrong with the name of a file that must stay in a folder (links followed); empty: nothing."""
+    try:
+        inside = not Path(name).is_absolute() and named_path(name, folder).resolve().is_relative_to(folder.resolve())
+    except HarnessError as error:
+        return str(error)
+    return "" if inside else f"expected a file in the task file's own folder or below it, found {shown(name)}"
 
 
 def known_generators() -> dict[str, dict[str, Any]]:

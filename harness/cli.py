@@ -162,7 +162,7 @@ def _store(arguments: argparse.Namespace) -> int:
     elif arguments.action == "gc":
         store_gc(store, arguments.older_than)
     else:
-        return store_verify(store)
+        store_verify(store)
     return 0
 
 

@@ -15,13 +15,13 @@ from harness.catalogue import Kind, known_generators, load_task, names
 from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean
 from harness.executors.local import automatic_workers, set_threads
-from harness.files import write_atomic, write_json
+from harness.files import named_path, write_atomic, write_json
 from harness.options import OPTIONS, Settings
 from harness.plan import Plan, Selection, make_plan
 from harness.progress import display
 from harness.resolve import ResolvedBoard, WritingGenerator, resolve_board
 from harness.spec import PromptSet
-from harness.store import Store
+from harness.store import Store, default_store
 from harness.synthesis.prompts import fill
 from harness.yaml_source import read_yaml
 
@@ -31,7 +31,7 @@ def _plan(board: str, chosen: Settings) -> Plan:
         tasks=chosen.words("task"),
         generators=chosen.words("generator"),
         students=chosen.words("student"),
-        sizes=chosen.numbers("size"),
+        sizes=chosen.sizes(),
         seeds=chosen.numbers("seed"),
     )
     return make_plan(resolve_board(board, chosen.path("mirror")), selection)
@@ -79,7 +79,8 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
     print(f"{counts}; {outcome.seconds:.1f} s. Results: {out}/", flush=True)
     if as_json:
         print(json.dumps(summary))
-    return _report_failures(outcome.failures)
+    _raise_failures(outcome.failures)
+    return 0
 
 
 def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json: bool, quiet: bool) -> int:
@@ -103,13 +104,16 @@ def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json
         print(f"{title}\n  {folder}")
     if as_json:
         print(json.dumps({"board": plan.board.name, "stage": stage, "artifacts": done}))
-    return _report_failures(outcome.failures)
+    _raise_failures(outcome.failures)
+    return 0
 
 
-def _report_failures(failures: list[str]) -> int:
-    for message in failures:
-        print(f"harness: error: {message}", file=sys.stderr)
-    return 2 if failures else 0
+def _raise_failures(failures: list[str]) -> None:
+    """One error for all jobs that failed; what the others made has been shown."""
+    if len(failures) == 1:
+        raise HarnessError(failures[0])
+    if failures:
+        raise HarnessError(f"{len(failures)} jobs failed:\n" + "\n".join(f"  {message}" for message in failures))
 
 
 def _make_out(out: Path) -> None:
@@ -164,9 +168,16 @@ def explain(board: str, chosen: Settings) -> None:
             origin = f"file {resolved.path.name}:{line}" if line else "default"
         shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         table.add_row(name, escape(shown), escape(origin))
-    for name, option in OPTIONS.items():
+    defaults = {
+        "out": str(Path("out") / resolved.name),
+        "store": str(default_store()),
+        "mirror": "none",
+        "workers": str(automatic_workers(resolved)),
+    }
+    for name in OPTIONS:
         if name not in instead.values():
-            table.add_row(f"--{option.name}", escape(chosen.values.get(name, "")), chosen.origins.get(name, "default"))
+            value = chosen.values.get(name, defaults.get(name, "all of the board's"))
+            table.add_row(f"--{name}", escape(value), chosen.origins.get(name, "default"))
     _console().print(table)
 
 
@@ -229,11 +240,11 @@ def _show_prompts(console: Console, name: str, prompt_set: PromptSet) -> None:
 
 def validate(name: str, mirror: Path | None) -> None:
     """`harness validate`: a board or a task, by what its file holds; raises with every error at once."""
-    path = Path(name)
+    path = named_path(name)
     if not path.is_file():
         path = _named_file(name)
     data = read_yaml(path).data
-    if isinstance(data, dict) and "tasks" in data:
+    if isinstance(data, dict) and not data.keys().isdisjoint(("tasks", "generators", "students")):
         board = resolve_board(str(path), mirror)
         for task in board.tasks:
             _check_data(task)
@@ -304,36 +315,50 @@ def doctor(mirror: Path | None, store: Store) -> int:
 
 
 def store_ls(store: Store) -> None:
-    """`harness store ls`: artifacts per stage with their sizes, damaged ones named."""
+    """`harness store ls`: artifacts per stage with their sizes.
+
+    Raises:
+        HarnessError: some are damaged; they have been named.
+    """
+    damaged = 0
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
     for folder, found in store.artifacts():
         if isinstance(found, HarnessError):
             print(f"damaged: {folder}")
+            damaged += 1
             continue
         counts[found.stage] += 1
         sizes[found.stage] += found.size_bytes
     for stage, count in sorted(counts.items()):
         print(f"{stage:<12} {count:>7,} artifacts  {sizes[stage] / 1e6:>10,.1f} MB")
     print(f"{sum(counts.values()):,} artifacts, {sum(sizes.values()) / 1e6:,.1f} MB in {store.root}")
+    _raise_damage(damaged, store)
 
 
 def store_gc(store: Store, older_than_days: float | None) -> None:
     """`harness store gc`."""
     removed, freed = store.collect_garbage(older_than_days)
-    print(f"removed {removed} folders, freed {freed / 1e6:,.1f} MB")
+    print(f"removed {removed:,} leftovers, freed {freed / 1e6:,.1f} MB")
 
 
-def store_verify(store: Store) -> int:
-    """`harness store verify`: status 2 if something is damaged."""
-    damaged = list(store.verify())
-    for folder, why in damaged:
-        print(f"damaged: {folder}: {why}")
-    total = sum(1 for _ in store.artifacts())
-    print(f"{total - len(damaged)} of {total} artifacts are whole")
-    if damaged:
-        print(
-            "run `harness store gc` to remove the damaged ones; the next run makes them again",
-            file=sys.stderr,
+def store_verify(store: Store) -> None:
+    """`harness store verify`.
+
+    Raises:
+        HarnessError: something is damaged; it has been named.
+    """
+    damaged = dict(store.verify())
+    for path, why in damaged.items():
+        print(f"damaged: {path}: {why}")
+    folders = [folder for folder, _ in store.artifacts()]
+    print(f"{sum(folder not in damaged for folder in folders):,} of {len(folders):,} artifacts are whole")
+    _raise_damage(len(damaged), store)
+
+
+def _raise_damage(count: int, store: Store) -> None:
+    if count:
+        raise HarnessError(
+            f"{count:,} damaged in {store.root}; run `harness store gc` to remove what is damaged, the next run makes "
+            "it again"
         )
-    return 2 if damaged else 0

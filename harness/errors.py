@@ -18,6 +18,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A value for a message, cut after `most` characters."""
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def one_of(names: Iterable[str], most: int = 20) -> str:
     """The names for a message: `a, b, c`, cut after `most`."""
     shown = sorted(names)

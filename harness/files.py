@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a killed writer, never meets half of one."""
+"""Paths that people name, and writing files so that a reader, or a killed writer, never meets half of one."""
 
 import json
 import os
@@ -6,7 +6,23 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, shown
+
+
+def named_path(name: str, folder: Path = Path()) -> Path:
+    """The path that a person named: `~` is a home, and what is relative starts at `folder`. It need not exist.
+
+    Raises:
+        HarnessError: no path can have that name, or what it names may not be looked at.
+    """
+    try:
+        path = folder / Path(name).expanduser()
+        path.lstat()
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, RuntimeError) as error:
+        raise HarnessError(f"{shown(name)} cannot be used as a path: {error}") from None
+    return path
 
 
 def write_atomic(path: Path, data: bytes) -> None:

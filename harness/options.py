@@ -5,8 +5,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from harness.errors import HarnessError
+from harness.files import named_path
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ class Settings:
         """The folder an option names.
 
         Raises:
-            HarnessError: a mirror that is not there.
+            HarnessError: no path can be so named, or a mirror is not there.
         """
         if name not in self.values:
             return None
-        path = Path(self.values[name]).expanduser()
+        path = named_path(self.values[name])
         if name == "mirror" and not path.is_dir():
             raise HarnessError(f"the mirror {path} ({self.origins[name]}) is no folder")
         return path
@@ -87,12 +89,22 @@ class Settings:
         Raises:
             HarnessError: something else.
         """
-        result = []
-        for word in self.words(name):
-            if not word.isascii() or not word.isdigit() or not int(word) < 2**31:
-                raise HarnessError(f"--{name} ({self.origins[name]}): expected whole numbers, found '{word}'")
-            result.append(int(word))
-        return tuple(result)
+        return tuple(self._number(name, word) for word in self.words(name))
+
+    def sizes(self) -> tuple[int | Literal["all"], ...]:
+        """Numbers of rows; `all` for everything that a replayed file has.
+
+        Raises:
+            HarnessError: something else.
+        """
+        return tuple("all" if word == "all" else self._number("size", word, least=1) for word in self.words("size"))
+
+    def _number(self, name: str, word: str, least: int = 0) -> int:
+        # The length comes first: Python refuses to read a number of thousands of digits.
+        if not (word.isascii() and word.isdigit() and len(word) <= 10 and least <= int(word) < 2**31):
+            wanted = "whole numbers" + (f" of at least {least}" if least else "")
+            raise HarnessError(f"--{name} ({self.origins[name]}): expected {wanted}, found '{word[:60]}'")
+        return int(word)
 
 
 def settings(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:

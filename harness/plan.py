@@ -97,7 +97,7 @@ class _Data:
 
     @property
     def title(self) -> str:
-        return f"{self.generator}/{self.task.name}/{self.size}"
+        return f"{self.generator}/{self.task.name}/{self.size}/{self.seed}"
 
     @property
     def sha(self) -> str:
@@ -169,8 +169,7 @@ def _replayed(plan: Plan, generator: ReplayedGenerator, task: RealTask) -> list[
     text, label = read_replay(generator.spec, path, task.spec)
     content = RealSplit("replay", list(text), list(label)).content_hash
     made = []
-    for size in plan.board.sizes:
-        rows = len(text) if size == "all" else size
+    for rows in dict.fromkeys(len(text) if size == "all" else size for size in plan.board.sizes):
         if rows > len(text):
             plan.notes.append(f"{generator.name} has {len(text):,} rows for {task.name}: no cell of size {rows:,}")
             continue
@@ -251,8 +250,9 @@ def _select(board: ResolvedBoard, selection: Selection) -> ResolvedBoard:
         tasks=tuple(_chosen(selection.tasks, board.tasks, "task", lambda task: task.name)),
         generators=tuple(_chosen(selection.generators, board.generators, "generator", lambda one: one.name)),
         students=tuple(_chosen(selection.students, board.students, "student", lambda one: one.name)),
-        sizes=selection.sizes or board.sizes,
-        seeds=selection.seeds or board.seeds,
+        # A size or seed that stands twice is one: counted twice, it would narrow the interval over seeds.
+        sizes=tuple(dict.fromkeys(selection.sizes or board.sizes)),
+        seeds=tuple(dict.fromkeys(selection.seeds or board.seeds)),
     )
 
 

@@ -5,12 +5,14 @@ Every mistake is collected and reported at once; nothing is downloaded and no da
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pydantic import ValidationError
 
 from harness.catalogue import LoadedTask, find, known_generators, load_task
 from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean, one_of
+from harness.files import named_path
 from harness.generators.locate import ModelPlace, locate_model
 from harness.machine import automatic_dtype
 from harness.quality.measures import DEFAULT_MEASURES, MEASURES
@@ -101,11 +103,12 @@ class _Resolver:
             except HarnessError as error:
                 self.wrong(("tasks", index), str(error))
                 found.append(None)
-        self._unique("tasks", [task.spec.name if task else None for task in found])
+        self.unique("tasks", [task.spec.name if task else None for task in found], "leave one of them out")
         return found
 
     def generator(self, index: int, spec: Generator, tasks: list[LoadedTask]) -> ResolvedGenerator | None:
         before = len(self.problems)
+        self._no_baseline(("generators", index), spec.name)
         if isinstance(spec, ReplayGenerator):
             files = self._replay_files(index, spec, tasks)
             return ReplayedGenerator(spec, files) if len(self.problems) == before else None
@@ -130,7 +133,11 @@ class _Resolver:
             if task.spec.name not in by_task:
                 self.wrong(path, f"no file for the task '{task.spec.name}'")
                 continue
-            file = (self.folder / by_task[task.spec.name]).expanduser()
+            try:
+                file = named_path(by_task[task.spec.name], self.folder)
+            except HarnessError as error:
+                self.wrong(path, str(error))
+                continue
             if not file.exists():
                 self.wrong(path, f"{file}: no such file or folder")
             files[task.spec.name] = file
@@ -146,6 +153,7 @@ class _Resolver:
 
     def student(self, index: int, entry: StudentEntry, tasks: list[LoadedTask]) -> StudentConfig | None:
         path = ("students", index)
+        self._no_baseline(path, entry.name or entry.student)
         try:
             module = student_module(entry.student)
         except HarnessError as error:
@@ -166,10 +174,15 @@ class _Resolver:
         name = entry.name or entry.student
         return StudentConfig(name, entry.student, student_modules()[entry.student], module.Student.VERSION, settings)
 
-    def _unique(self, field: str, found: list[str | None]) -> None:
+    def _no_baseline(self, path: tuple[str | int, ...], name: str) -> None:
+        """Numbers go by name: an entry with the name of a baseline would be taken for it."""
+        if name.lower() in get_args(Baseline):
+            self.wrong(path, f"'{name}' is the name of a baseline; give it another 'name'")
+
+    def unique(self, field: str, found: list[str | None], fix: str = "give one of them another 'name'") -> None:
         for index, name in enumerate(found):
             if name is not None and name in found[:index]:
-                self.wrong((field, index), f"'{name}' stands twice; give one of them another 'name'")
+                self.wrong((field, index), f"'{name}' stands twice; {fix}")
 
     def measures(self, board: Board) -> tuple[str, ...]:
         if board.measures is None or board.measures == "all":
@@ -204,11 +217,15 @@ def resolve_board(name: str, mirror: Path | None) -> ResolvedBoard:
     resolver = _Resolver(source, mirror, problems)
     found = resolver.tasks(board)
     tasks = [task for task in found if task is not None]
-    generators = [resolver.generator(index, spec, tasks) for index, spec in enumerate(board.generators)]
+    unknown = {problem.path for problem in problems}
+    known = {index: spec for index, spec in enumerate(board.generators) if ("generators", index) not in unknown}
+    generators = [resolver.generator(index, spec, tasks) for index, spec in known.items()]
     students = [resolver.student(index, entry, tasks) for index, entry in enumerate(board.students)]
-    resolver._unique("generators", [spec.name for spec in board.generators])
-    resolver._unique("students", [entry.name or entry.student for entry in board.students])
-    if "all" in board.sizes and any(isinstance(spec, TransformersGenerator) for spec in board.generators):
+    resolver.unique(
+        "generators", [known[index].name if index in known else None for index in range(len(board.generators))]
+    )
+    resolver.unique("students", [entry.name or entry.student for entry in board.students])
+    if "all" in board.sizes and any(isinstance(spec, TransformersGenerator) for spec in known.values()):
         resolver.wrong(("sizes",), "'all' has no meaning for a PLM that writes the data here; give a number of rows")
     measures = resolver.measures(board)
     baselines = resolver.baselines(board, tasks)

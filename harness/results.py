@@ -10,8 +10,8 @@ import numpy as np
 from harness.files import write_atomic
 from harness.plan import Cell, Plan
 from harness.scoring.scores import aggregate_seeds
-from harness.stages.base import read_values
-from harness.stages.score import read_correct
+from harness.stages.base import VALUES, read_values
+from harness.stages.score import PREDICTIONS, read_correct
 from harness.store import Store
 from harness.values import Value
 
@@ -51,7 +51,8 @@ def result_rows(plan: Plan, store: Store, failed: Iterable[str]) -> list[ResultR
         for stage, key in cell.jobs:
             if key in missing:
                 continue
-            for row in _rows_of(plan.board.name, cell, stage, key, read_values(store.folder(stage, key))):
+            values = read_values(store.checked(stage, key, VALUES))
+            for row in _rows_of(plan.board.name, cell, stage, key, values):
                 rows.setdefault((row.task, row.generator, row.size, row.student, row.seed, stage, row.measure), row)
     return [*rows.values(), *_over_seeds(plan, store, missing)]
 
@@ -96,7 +97,7 @@ def _over_seeds(plan: Plan, store: Store, missing: set[str]) -> list[ResultRow]:
         jobs = [score_job(cell) for cell in cells]
         if any(key in missing for _, key in jobs):
             continue
-        folders = [store.folder(*job) for job in jobs]
+        folders = [store.checked(*job, VALUES, PREDICTIONS) for job in jobs]
         values = aggregate_seeds(
             np.stack([read_correct(folder) for folder in folders]),
             [read_values(folder) for folder in folders],

@@ -9,9 +9,11 @@ later. A killed run loses the block it was working on.
 """
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from harness import __version__
@@ -27,8 +29,12 @@ from harness.store import Artifact, Store
 
 @dataclass
 class Outcome:
-    """What became of the jobs of a plan, by key. A job that reads a failed one has failed too, without a message."""
+    """What became of the jobs of a plan, by key. A job that reads a failed one has failed too, without a message.
 
+    `run` stands in the record of every artifact that this run makes, so that what a helper made counts as made.
+    """
+
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
     made: set[str] = field(default_factory=set)
     found: set[str] = field(default_factory=set)
     failed: dict[str, str | None] = field(default_factory=dict)
@@ -54,16 +60,17 @@ def run_jobs(plan: Plan, store: Store, display: Display, workers: int) -> Outcom
     timed = [job for job in plan.jobs.values() if job.stage.name == "profile"]
     others = [job for job in plan.jobs.values() if job.stage.name != "profile"]
     missing = sum(store.find(job.stage.name, job.key) is None for job in others)
-    with helpers(settle, others, store, min(workers, missing) - 1 if missing else 0):
-        outcome = settle(others, store, display)
+    outcome = Outcome()
+    help_settle = partial(settle, outcome=Outcome(outcome.run))
+    with helpers(help_settle, others, store, min(workers, missing) - 1 if missing else 0):
+        settle(others, store, display, outcome)
     settle(timed, store, display, outcome)
     outcome.seconds = time.perf_counter() - begin
     return outcome
 
 
-def settle(jobs: Sequence[Job], store: Store, display: Display, outcome: Outcome | None = None) -> Outcome:
+def settle(jobs: Sequence[Job], store: Store, display: Display, outcome: Outcome) -> None:
     """Find, make or give up every job, in an order in which inputs come first."""
-    outcome = outcome or Outcome()
     generators = GeneratorCache()
     waiting, wait = list(jobs), False
     while waiting:
@@ -77,7 +84,6 @@ def settle(jobs: Sequence[Job], store: Store, display: Display, outcome: Outcome
         # When a whole round settles nothing, other processes hold all that is left: wait for the first of them.
         wait = len(left) == len(waiting)
         waiting = left
-    return outcome
 
 
 def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache, outcome: Outcome, wait: bool) -> bool:
@@ -97,7 +103,7 @@ def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache
         display.start(job.stage.title)
         begin = time.perf_counter()
         try:
-            make(job, store, display, generators)
+            make(job, store, display, generators, outcome.run)
         except HarnessError as error:
             outcome.failed[job.key] = f"{job.stage.title}: {error}"
             display.skip()
@@ -108,14 +114,16 @@ def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache
 
 
 def _found(job: Job, store: Store, display: Display, outcome: Outcome) -> bool:
-    if store.find(job.stage.name, job.key) is None:
+    artifact = store.find(job.stage.name, job.key)
+    if artifact is None:
         return False
-    outcome.found.add(job.key)
+    made_here = artifact.manifest["record"].get("run") == outcome.run
+    (outcome.made if made_here else outcome.found).add(job.key)
     display.skip()
     return True
 
 
-def make(job: Job, store: Store, display: Display, generators: GeneratorCache) -> Artifact:
+def make(job: Job, store: Store, display: Display, generators: GeneratorCache, run: str) -> Artifact:
     """Run one stage into a staging folder and commit it."""
     inputs = {role: store.folder(stage, key) for role, (stage, key) in job.inputs.items()}
     with store.staging() as out:
@@ -133,6 +141,7 @@ def make(job: Job, store: Store, display: Display, generators: GeneratorCache) -
                 "details": record.details,
                 "seconds": time.perf_counter() - begin,
                 "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                "run": run,
                 "harness": __version__,
                 "machine": describe(),
             },

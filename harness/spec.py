@@ -4,7 +4,8 @@ A file is read in two steps. `parse` checks its shape (types, ranges, unknown ke
 other files (does the named task exist? has it that prompt set?) is checked by `harness.resolve`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -19,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from harness.errors import did_you_mean, one_of
+from harness.errors import did_you_mean, one_of, shown
 from harness.yaml_source import Location, Problem, Source
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
@@ -27,6 +28,8 @@ Family = Literal["text-classification"]
 Style = Literal["completion", "chat"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Baseline = Literal["majority", "prompting", "supervised"]
+Column = Literal["text", "label"]
+HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*$", max_length=200)]
 
 MAX_ROWS = 10_000_000
 
@@ -40,14 +43,14 @@ class Spec(BaseModel):
 class SplitSource(Spec):
     """Where the rows of one real split come from: a hub (or mirror) dataset, or a file beside the task's YAML."""
 
-    hub: str | None = Field(None, pattern=r"^[\w.-]+/[\w.-]+$", description="dataset id, e.g. stanfordnlp/imdb")
+    hub: HubName | None = Field(None, description="dataset id, e.g. stanfordnlp/imdb")
     config: Name = "default"
     revision: str | None = Field(
         None, pattern=r"^[0-9a-f]{40}$", description="commit on the hub; none: read from a mirror only"
     )
     split: Name = "train"
     file: str | None = Field(None, description="a .jsonl, .csv or .parquet file, relative to the task file")
-    columns: dict[str, str] = Field(default_factory=dict, description="our column -> the source's column")
+    columns: dict[Column, str] = Field(default_factory=dict, description="our column -> the source's column")
     labels: dict[str | int, str] = Field(default_factory=dict, description="the source's value -> label name")
 
     @model_validator(mode="after")
@@ -142,7 +145,7 @@ class ReplayGenerator(Spec):
         description="JSONL, CSV, Parquet or a saved `datasets` folder; or one path per task"
     )
     format: Literal["columns", "zerogen"] = "columns"
-    columns: dict[str, str] = Field(default_factory=dict, description="our column -> the file's column")
+    columns: dict[Column, str] = Field(default_factory=dict, description="our column -> the file's column")
     labels: dict[str | int, str] = Field(default_factory=dict, description="the file's value -> label name")
     title: str | None = Field(None, max_length=200)
     license: str | None = Field(None, max_length=200)
@@ -154,7 +157,7 @@ Generator = Annotated[TransformersGenerator | ReplayGenerator, Field(discriminat
 def _size(value: Any) -> Any:
     if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ROWS):
         return value
-    raise ValueError(f"expected a number of rows from 1 to {MAX_ROWS:,}, or 'all', found {_shown(value)}")
+    raise ValueError(f"expected a number of rows from 1 to {MAX_ROWS:,}, or 'all', found {shown(value)}")
 
 
 Size = Annotated[int | Literal["all"], BeforeValidator(_size)]
@@ -206,10 +209,13 @@ def parse(model: type[_Model], source: Source) -> tuple[_Model | None, list[Prob
 
 
 def parse_board(source: Source, known: Mapping[str, dict[str, Any]]) -> tuple[Board | None, list[Problem]]:
-    """Check the shape of a board whose `generators` may also be names from the catalogue `known`."""
+    """Check the shape of a board whose `generators` may also be names from the catalogue `known`.
+
+    Names that it does not know are among the problems; the board has stand-ins in their places.
+    """
     source.data, problems = write_out(source, known)
     board, more = parse(Board, source)
-    return (None if problems else board), problems + more
+    return board, problems + more
 
 
 def write_out(source: Source, known: Mapping[str, dict[str, Any]]) -> tuple[Any, list[Problem]]:
@@ -228,7 +234,7 @@ def write_out(source: Source, known: Mapping[str, dict[str, Any]]) -> tuple[Any,
                 hint = did_you_mean(entry, known)
                 message = f"unknown generator '{entry}'{hint} (known: {one_of(known)}; or write one out)"
                 problems.append(Problem(("generators", index), message, source.line(("generators", index))))
-                entry = {"name": "unknown", "model": "unknown"}  # keeps the places of the others
+                entry = {"name": "unknown", "model": "unknown"}  # keeps the others in their places
             record = known[entry] if isinstance(entry, str) else entry
             written.append({"backend": "transformers", **record} if isinstance(record, dict) else record)
         data["generators"] = written
@@ -236,52 +242,88 @@ def write_out(source: Source, known: Mapping[str, dict[str, Any]]) -> tuple[Any,
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], source: Source, at: Location = ()) -> list[Problem]:
-    """Pydantic's errors as problems with the path, the line and a hint."""
-    items = error.errors(include_url=False, include_context=False)
-    places = [item["loc"] for item in items]
-    problems: dict[tuple[Location, str], Problem] = {}
-    for item in items:
-        loc = item["loc"]
-        if item["type"] == "too_short" and any(place[: len(loc)] == loc != place for place in places):
-            continue  # only too short because its entries are wrong, and they are reported
-        path = (*at, *_path_in_data(loc, source.data, at))
-        message = _message(item, model)
-        problems[path, message] = Problem(path, message, source.line(path))
-    return list(problems.values())
+    """Pydantic's errors as problems with the path, the line and a hint, one for each place that is wrong."""
+    found: dict[Location, list[str]] = {}
+    for item in error.errors(include_url=False):
+        path = (*at, *_path_in_data(item["loc"], source.data, at, item["type"]))
+        found.setdefault(path, []).append(_message(item, model))
+    problems = []
+    for path, messages in found.items():
+        if any(path == other[: len(path)] != other for other in found):
+            continue  # the other member of a union, or a list too short because its entries are wrong
+        problems.append(Problem(path, _either(messages), source.line(path)))
+    return problems
 
 
-def _path_in_data(loc: Location, data: Any, at: Location) -> Location:
+def _either(messages: list[str]) -> str:
+    """What each member of a union expected, in one sentence."""
+    parts = [message.rpartition(", found ") for message in dict.fromkeys(messages)]
+    if len(parts) == 1 or not all(expected.startswith("expected ") for expected, _, _ in parts):
+        return messages[0]
+    expected = " or ".join(expected.removeprefix("expected ") for expected, _, _ in parts)
+    return f"expected {expected}, found {parts[0][2]}"
+
+
+def _path_in_data(loc: Location, data: Any, at: Location, kind: str) -> Location:
     """Pydantic's location without the names of union members, which do not stand in the file."""
     for part in at:
         data = data[part]
     path: list[str | int] = []
     for position, part in enumerate(loc):
-        last = position == len(loc) - 1
         children: Any = dict(enumerate(data)) if isinstance(data, list) else data
         if isinstance(children, dict) and part in children:
             data = children[part]
             path.append(part)
-        elif last and isinstance(data, dict) and isinstance(part, str) and part.isidentifier() and part.islower():
+        elif kind == "missing" and position == len(loc) - 1:
             path.append(part)
+    if kind == "union_tag_invalid":
+        path.append("backend")
     return tuple(path)
 
 
+_EXPECTED = {
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "invalid_key": "a word as key",
+}
+_PLAIN_WORDS = (
+    ("Input should be greater", "a number greater"),
+    ("Input should be less", "a number less"),
+    ("Input should be ", ""),
+    ("String should have ", "a text of "),
+    ("String should match pattern ", "a text that matches "),
+    ("Tuple should have ", "a list of "),
+    ("Dictionary should have ", "a mapping of "),
+)
+
+
 def _message(item: Any, model: type[BaseModel]) -> str:
-    found = _shown(item["input"])
-    kind = item["type"]
+    kind, message = item["type"], str(item["msg"])
     if kind == "extra_forbidden":
         key = str(item["loc"][-1])
-        known = sorted(_fields_at(model, item["loc"][:-1]))
-        return f"unknown key '{key}'{did_you_mean(key, known)} (known: {', '.join(known)})"
+        return _unknown("key", key, _fields_at(model, item["loc"][:-1]))
+    if kind == "union_tag_invalid":
+        return _unknown("backend", item["ctx"]["tag"], re.findall("'([^']*)'", item["ctx"]["expected_tags"]))
     if kind == "missing":
         return "expected this key, found nothing"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return message if kind == "value_error" else f"{message}, found {found}"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    expected, found = _EXPECTED.get(kind), shown(item["input"])
+    for start, instead in _PLAIN_WORDS:
+        if expected is None and message.startswith(start):
+            expected = instead + message.removeprefix(start).partition(" after validation")[0]
+    hint = did_you_mean(str(item["input"]), re.findall("'([^']*)'", message)) if kind == "literal_error" else ""
+    return f"expected {expected or message}, found {found}{hint}"
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _unknown(what: str, name: str, known: Iterable[str]) -> str:
+    return f"unknown {what} {shown(name)}{did_you_mean(name, known)} (known: {one_of(known)})"
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

@@ -1,7 +1,7 @@
 """The store: artifacts by content key, shared by concurrent runs, whole or absent.
 
     artifacts/<stage>/<key>/     the files of one artifact; manifest.json is written last, then the folder is renamed
-    blocks/<series>/<name>.json  finished blocks of a synthesis, kept for resumption and for larger datasets
+    blocks/<series>/<name>.json  finished blocks of a synthesis with a checksum, for resumption and larger datasets
     staging/<host>@<pid>@<id>/    where an artifact is being written; left over by a killed process, swept by `gc`
     locks/<key>.lock             held while somebody makes the artifact
 
@@ -24,8 +24,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from harness.errors import HarnessError
-from harness.files import canonical_json, write_json
+from harness.errors import HarnessError, shown
+from harness.files import write_json
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
@@ -91,13 +91,27 @@ class Store:
             return None
         manifest = read_manifest(folder)
         if manifest["key"] != key or manifest["stage"] != stage:
-            raise _damaged(folder, f"its manifest is of {manifest['stage']}/{manifest['key'][:12]}")
+            raise _damaged(folder, f"its manifest is of {manifest['stage'][:40]}/{manifest['key'][:12]}")
         for name, entry in manifest["files"].items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != entry["bytes"]:
                 found = f"{path.stat().st_size} bytes" if path.is_file() else "no such file"
                 raise _damaged(folder, f"{name}: expected {entry['bytes']} bytes, found {found}")
         return Artifact(key, stage, folder, manifest)
+
+    def checked(self, stage: str, key: str, *names: str) -> Path:
+        """The folder of an artifact, after reading every byte of the named files in it.
+
+        Raises:
+            HarnessError: it is not there, or is damaged.
+        """
+        found = self.find(stage, key)
+        if found is None:
+            raise HarnessError(f"{self.folder(stage, key)} is no longer there; run the same command again")
+        for name in names:
+            if name not in found.manifest["files"] or _file_entry(found.folder / name) != found.manifest["files"][name]:
+                raise _damaged(found.folder, f"{name}: its content is not what was written")
+        return found.folder
 
     @contextmanager
     def lock(self, name: str, wait: bool) -> Iterator[bool]:
@@ -202,16 +216,16 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     manifest = _read_json(folder / MANIFEST)
     if manifest.get("schema") != MANIFEST_SCHEMA:
-        raise _damaged(folder, f"expected manifest schema {MANIFEST_SCHEMA}, found {manifest.get('schema')!r}")
+        raise _damaged(folder, f"expected manifest schema {MANIFEST_SCHEMA}, found {shown(manifest.get('schema'))}")
     files = manifest.get("files")
     texts = all(isinstance(manifest.get(field), str) for field in ("key", "stage"))
     if not texts or not isinstance(files, dict) or not isinstance(manifest.get("record"), dict):
         raise _damaged(folder, "its manifest lacks 'key', 'stage', 'files' or 'record'")
     for name, entry in files.items():
-        if Path(name).name != name or name in (".", ".."):
-            raise _damaged(folder, f"its manifest names a file outside the folder: {name!r}")
+        if Path(name).name != name or name in ("", ".", "..") or not name.isprintable() or len(name.encode()) > 255:
+            raise _damaged(folder, f"its manifest names a file outside the folder: {shown(name)}")
         if not isinstance(entry, dict) or not isinstance(entry.get("bytes"), int):
-            raise _damaged(folder, f"its manifest has no size for {name!r}")
+            raise _damaged(folder, f"its manifest has no size for {shown(name)}")
     return manifest
 
 
@@ -224,7 +238,7 @@ def _read_block(path: Path) -> dict[str, Any]:
 
 
 def _content_hash(data: dict[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(data)).hexdigest()
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -272,17 +286,20 @@ def _flush(path: Path) -> None:
 
 
 def _older_than(path: Path, days: float) -> bool:
-    return time.time() - path.stat().st_mtime > days * 86_400
+    try:
+        return time.time() - path.stat().st_mtime > days * 86_400
+    except FileNotFoundError:  # its owner has just removed or renamed it
+        return False
 
 
 def _remove(path: Path) -> int:
     """Remove a folder or a file; the bytes that it held."""
-    if not path.is_dir():
-        size = path.stat().st_size
-        path.unlink()
-        return size
-    size = sum(inside.stat().st_size for inside in path.rglob("*") if inside.is_file())
-    shutil.rmtree(path, ignore_errors=True)
+    inside = path.rglob("*") if path.is_dir() else [path]
+    size = sum(one.stat().st_size for one in inside if one.is_file())
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
     return size
 
 

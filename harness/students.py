@@ -54,27 +54,27 @@ class StudentConfig:
 
 
 def student_modules() -> dict[str, str]:
-    """Every student's name and the module it comes from."""
-    found = {name: f"students.{name}" for name in BUILT_IN}
-    return found | {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
+    """Every student's name and the module it comes from; nobody else's takes the name of one that ships with us."""
+    ours = {name: f"students.{name}" for name in BUILT_IN}
+    offered = {point.name: point.value for point in metadata.entry_points(group=ENTRY_POINTS)}
+    return ours | offered | ours
 
 
 def student_module(name: str) -> Any:
     """The module of a student.
 
     Raises:
-        HarnessError: nobody offers a student of that name, or its module cannot be imported.
+        HarnessError: nobody offers a student of that name, or its module cannot be imported or is none of a student.
     """
     modules = student_modules()
     if name not in modules:
         raise HarnessError(f"unknown student '{name}'{did_you_mean(name, modules)} (known: {one_of(modules)})")
     try:
         module = importlib.import_module(modules[name])
-    except ImportError as error:
+    except (ImportError, SyntaxError) as error:
         raise HarnessError(f"student '{name}': its module {modules[name]} cannot be imported: {error}") from None
-    for attribute in ("Settings", "Student"):
-        if not hasattr(module, attribute):
-            raise HarnessError(
-                f"student '{name}': {modules[name]} has no class '{attribute}'; see students/protocol.py"
-            )
+    for path in ("Settings", "Student", "Student.VERSION", "Student.FAMILIES"):
+        owner, _, attribute = path.rpartition(".")
+        if not hasattr(getattr(module, owner) if owner else module, attribute):
+            raise HarnessError(f"student '{name}': {modules[name]} has no '{path}'; see students/protocol.py")
     return module

@@ -170,13 +170,11 @@ class Student:
         return {"total": total, "without_embedding": total - self._network.embedding.weight.numel()}
 
     def save(self, folder: Path) -> None:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         assert self._network is not None, "fit or load first"
-        save_file(
-            {name: value.cpu().contiguous() for name, value in self._network.state_dict().items()},
-            folder / MODEL,
-        )
+        weights = {name: value.cpu().contiguous() for name, value in self._network.state_dict().items()}
+        (folder / MODEL).write_bytes(save(weights))
         described: dict[str, Any] = {
             "settings": self.settings.model_dump(),
             "labels": self.labels,

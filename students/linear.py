@@ -86,10 +86,10 @@ class Student:
         return {"total": int(total), "without_embedding": int(self._bias.size)}
 
     def save(self, folder: Path) -> None:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         arrays = {"weight": self._weight, "bias": self._bias, "idf": np.asarray(self._vectorizer.idf_)}
-        save_file(arrays, folder / MODEL)
+        (folder / MODEL).write_bytes(save(arrays))
         terms = sorted(self._vectorizer.vocabulary_, key=self._vectorizer.vocabulary_.get)
         described = {"settings": self.settings.model_dump(), "labels": self.labels, "terms": terms}
         (folder / VOCABULARY).write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")

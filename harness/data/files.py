@@ -7,16 +7,21 @@ file, the line or row, what was expected and what was found.
 import csv
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError, did_you_mean, one_of
+from harness.errors import HarnessError, did_you_mean, one_of, shown
+from harness.spec import MAX_ROWS
 
 MAX_LINE_BYTES = 4 << 20
 MAX_FILE_BYTES = 20 << 30
 MAX_TEXT_CHARACTERS = 1_000_000
+_BATCH_ROWS = 256
 READABLE = ".jsonl, .csv, .parquet, or a folder saved by `datasets`"
+
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 Columns = dict[str, list[Any]]
 
@@ -27,17 +32,15 @@ def read_columns(path: Path, wanted: Sequence[str]) -> Columns:
     Raises:
         HarnessError: no such file, an unknown kind, a damaged file, a missing column, a line beyond the limits.
     """
-    if path.is_dir():
-        return _read_saved_dataset(path, wanted)
-    if not path.is_file():
-        raise HarnessError(f"{path}: no such file; expected {READABLE}")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise HarnessError(f"{path} is larger than {MAX_FILE_BYTES >> 30} GiB; split it")
     readers = {".jsonl": _read_jsonl, ".json": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise HarnessError(f"{path}: cannot tell what kind of file this is; expected {READABLE}")
     try:
+        reader = _read_saved_dataset if path.is_dir() else readers.get(path.suffix.lower())
+        if reader is None:
+            raise HarnessError(f"{path}: cannot tell what kind of file this is; expected {READABLE}")
+        if not path.is_dir() and not path.is_file():
+            raise HarnessError(f"{path}: no such file; expected {READABLE}")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise HarnessError(f"{path} is larger than {MAX_FILE_BYTES >> 30} GiB; split it")
         columns = reader(path, wanted)
     except OSError as error:
         raise HarnessError(f"{path} cannot be read: {error}") from None
@@ -75,7 +78,7 @@ def _read_jsonl(path: Path, wanted: Sequence[str]) -> Columns:
             raise HarnessError(f"{path}:{number}: expected a JSON object, found {type(row).__name__}")
         for name, values in columns.items():
             if name not in row:
-                raise _no_column(f"{path}:{number}", name, list(row))
+                _require_columns(f"{path}:{number}", list(row), wanted)
             values.append(row[name])
     return columns
 
@@ -85,18 +88,20 @@ def _read_csv(path: Path, wanted: Sequence[str]) -> Columns:
     columns: Columns = {name: [] for name in wanted}
     try:
         header = next(reader, [])
-        missing = [name for name in wanted if name not in header]
-        if missing:
-            raise _no_column(str(path), missing[0], header)
+        _require_columns(path, header, wanted)
         places = {name: header.index(name) for name in wanted}
         for row in reader:
+            if not row:
+                continue
             if len(row) != len(header):
                 place = f"{path}:{reader.line_num}"
                 raise HarnessError(f"{place}: expected {len(header)} fields as in the header, found {len(row)}")
             for name, place_in_row in places.items():
                 columns[name].append(row[place_in_row])
     except csv.Error as error:
-        raise HarnessError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
+        raise HarnessError(
+            f"{path}:{reader.line_num}: not valid CSV: {error}; check its quotes, or save it as JSON lines"
+        ) from None
     return columns
 
 
@@ -106,52 +111,125 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Columns:
 
     try:
         file = pq.ParquetFile(path)
-        missing = [name for name in wanted if name not in file.schema_arrow.names]
-        if missing:
-            raise _no_column(str(path), missing[0], file.schema_arrow.names)
-        table = file.read(columns=list(dict.fromkeys(wanted)))
-        return {name: table.column(name).to_pylist() for name in wanted}
+        _require_columns(path, file.schema_arrow.names, wanted)
+        if file.metadata.num_rows > MAX_ROWS:
+            raise HarnessError(f"{path} holds {file.metadata.num_rows:,} rows; most is {MAX_ROWS:,}; split it")
+        return _python_values(path, file.iter_batches(_BATCH_ROWS, columns=list(dict.fromkeys(wanted))), wanted)
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise HarnessError(f"{path} is not a whole Parquet file ({reason}); copy it again") from None
+        raise HarnessError(f"{path} is not a whole Parquet file ({_reason(error)}); copy it again") from None
 
 
 def _read_saved_dataset(path: Path, wanted: Sequence[str]) -> Columns:
-    import datasets
+    """The one split in a folder that `save_to_disk` wrote: Arrow streams and two JSON files that say what they are.
 
+    `datasets.load_from_disk` would follow any path that the JSON names, and trust every offset in the Arrow files.
+    """
+    import pyarrow as pa
+
+    folder = path
+    if (path / "dataset_dict.json").is_file():
+        splits = _json_of(path / "dataset_dict.json").get("splits")
+        if not isinstance(splits, list) or len(splits) != 1:
+            found = one_of(map(str, splits)) if isinstance(splits, list) else shown(splits)
+            raise HarnessError(f"{path} holds the splits {found}; expected one: name the split's folder")
+        folder = path / _plain_name(splits[0], path)
+    state, info = _json_of(folder / "state.json"), _json_of(folder / "dataset_info.json")
+    entries, features = state.get("_data_files"), info.get("features")
+    if not isinstance(entries, list) or not isinstance(features, dict):
+        raise _not_saved(folder, "its JSON names no '_data_files' or no 'features'")
+    columns: Columns = {name: [] for name in wanted}
+    for entry in entries:
+        file = folder / _plain_name(entry.get("filename") if isinstance(entry, dict) else entry, folder)
+        try:
+            with pa.OSFile(str(file)) as source, pa.ipc.open_stream(source) as stream:
+                _require_columns(file, stream.schema.names, wanted)
+                for name, values in _python_values(file, stream, wanted).items():
+                    columns[name] += values
+        except (pa.ArrowException, UnicodeDecodeError) as error:
+            raise HarnessError(f"{file} is not a whole Arrow file ({_reason(error)}); copy it again") from None
+    return {name: _class_names(values, features.get(name)) for name, values in columns.items()}
+
+
+def _python_values(path: Path, batches: Iterable[Any], wanted: Sequence[str]) -> Columns:
+    """Arrow's record batches as Python values, each checked before its content is trusted."""
+    import pyarrow as pa
+
+    def is_plain(kind: pa.DataType) -> bool:
+        if pa.types.is_dictionary(kind):
+            return is_plain(kind.value_type)
+        tests = ("null", "boolean", "integer", "floating", "string", "large_string", "string_view")
+        return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
+
+    columns: Columns = {name: [] for name in wanted}
+    n_rows = n_bytes = 0
+    for batch in batches:
+        batch.validate(full=True)
+        n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
+        if n_rows > MAX_ROWS or n_bytes > MAX_FILE_BYTES:
+            raise HarnessError(f"{path} holds more than {MAX_ROWS:,} rows or {MAX_FILE_BYTES >> 30} GiB; split it")
+        for name, values in columns.items():
+            column = batch.column(batch.schema.get_field_index(name))
+            if not is_plain(column.type):
+                raise HarnessError(f"{path}: column '{name}': expected texts or numbers, found {column.type}")
+            values += column.to_pylist()
+    return columns
+
+
+def _class_names(values: list[Any], feature: Any) -> list[Any]:
+    """Class ids as class names, for labels travel by name; an id that has no name stays what it is."""
+    if not isinstance(feature, dict) or feature.get("_type") != "ClassLabel":
+        return values
+    names = feature.get("names")
+    known = dict(enumerate(names)) if isinstance(names, list) else {}
+    return [known.get(value, value) if isinstance(value, int) else value for value in values]
+
+
+def _json_of(path: Path) -> dict[str, Any]:
     try:
-        dataset = datasets.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise HarnessError(f"{path} is not a folder saved by `datasets` ({reason}); expected {READABLE}") from None
-    if isinstance(dataset, datasets.DatasetDict):
-        if len(dataset) != 1:
-            raise HarnessError(f"{path} holds the splits {one_of(dataset)}; expected one: name the split's folder")
-        dataset = next(iter(dataset.values()))
-    missing = [name for name in wanted if name not in dataset.column_names]
-    if missing:
-        raise _no_column(str(path), missing[0], dataset.column_names)
-    return {name: list(_label_names_of(dataset, name)) for name in wanted}
+        if path.stat().st_size > MAX_LINE_BYTES:
+            raise HarnessError(f"{path} is larger than {MAX_LINE_BYTES >> 20} MiB; is it what `datasets` saved?")
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise _not_saved(path.parent, f"it has no {path.name}") from None
+    except (ValueError, RecursionError) as error:
+        raise _not_saved(path.parent, f"{path.name} is not JSON: {_reason(error)}") from None
+    if not isinstance(data, dict):
+        raise _not_saved(path.parent, f"{path.name} holds no JSON object")
+    return data
 
 
-def _label_names_of(dataset: Any, name: str) -> list[Any]:
-    """A column's values; class ids become class names, for labels travel by name."""
-    feature, values = dataset.features[name], list(dataset[name])
-    if hasattr(feature, "int2str"):
-        return [None if value is None or value < 0 else feature.int2str(value) for value in values]
-    return values
+def _plain_name(name: Any, folder: Path) -> str:
+    """A name that stays in its folder."""
+    if not isinstance(name, str) or Path(name).name != name or "\0" in name or name == "..":
+        raise _not_saved(folder, f"it names {shown(name)}, which is no file in it")
+    return name
 
 
-def _no_column(place: str, name: str, found: Sequence[str]) -> HarnessError:
-    hint = did_you_mean(name, found)
-    return HarnessError(f"{place}: expected a column '{name}', found {one_of(found)}{hint}; map it with 'columns'")
+def _not_saved(folder: Path, why: str) -> HarnessError:
+    return HarnessError(f"{folder} is not a folder saved by `datasets` ({why}); expected {READABLE}")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def _require_columns(place: Path | str, found: Sequence[str], wanted: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in found:
+            names = one_of(one if len(one) <= 60 else one[:57] + "..." for one in found)
+            hint = did_you_mean(name, found)
+            raise HarnessError(f"{place}: expected a column '{name}', found {names}{hint}; map it with 'columns'")
+        if found.count(name) > 1:
+            raise HarnessError(f"{place}: the column '{name}' stands twice; rename one of them")
 
 
 def check_texts(values: Sequence[Any], place: str) -> list[str]:
     """Every value as a text within the limits; a HarnessError names the first row that is not one."""
     for row, value in enumerate(values):
         if not isinstance(value, str):
-            raise HarnessError(f"{place}: row {row}: expected a text, found {_shown(value)}")
+            raise HarnessError(f"{place}: row {row}: expected a text, found {shown(value)}")
+        if _HALF_CHARACTER.search(value):
+            raise HarnessError(f"{place}: row {row}: half of a surrogate pair is no character: {shown(value)}")
         if len(value) > MAX_TEXT_CHARACTERS:
             raise HarnessError(
                 f"{place}: row {row}: a text of {len(value):,} characters; most is {MAX_TEXT_CHARACTERS:,}"
@@ -180,12 +258,7 @@ def label_names(
             if name is None or name not in labels:
                 wanted = one_of(str(key) for key in mapping) if mapping else one_of(labels)
                 fix = "extend its 'labels' mapping" if mapping else "add a 'labels' mapping"
-                raise HarnessError(f"{place}: row {row}: unknown label {_shown(value)}; expected {wanted}; {fix}")
+                raise HarnessError(f"{place}: row {row}: unknown label {shown(value)}; expected {wanted}; {fix}")
             cache[plain] = name
         result.append(name)
     return result
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -7,6 +7,7 @@ process that dies loses the block it was working on; whoever comes next makes it
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,7 +45,7 @@ def set_threads(workers: int) -> None:
 def helpers(settle: Settle, jobs: Sequence[Job], store: Store, count: int) -> Iterator[None]:
     """`count` processes that `settle` the jobs beside this one; ended when the block is left."""
     context = multiprocessing.get_context("spawn")
-    arguments = (settle, list(jobs), store.root, os.getpid())
+    arguments = (settle, list(jobs), store.root)
     processes = [context.Process(target=_help, args=arguments) for _ in range(count)]
     for process in processes:
         process.start()
@@ -56,22 +57,16 @@ def helpers(settle: Settle, jobs: Sequence[Job], store: Store, count: int) -> It
             process.join()
 
 
-class _Orphan(Quiet):
-    """A silent display that ends its process when the one that started it is gone."""
-
-    def __init__(self, parent: int) -> None:
-        super().__init__(sys.stderr)
-        self.parent = parent
-
-    def update(self, done: float, total: float | None, unit: str, note: str = "") -> None:
-        self.start("")
-
-    def start(self, title: str) -> None:
-        if os.getppid() != self.parent:
-            os._exit(1)
-
-
-def _help(settle: Settle, jobs: list[Job], root: Path, parent: int) -> None:
+def _help(settle: Settle, jobs: list[Job], root: Path) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # What goes wrong here goes wrong again, and is told, in the process that asked for help.
     with suppress(HarnessError, KeyboardInterrupt):
-        settle(jobs, Store(root), _Orphan(parent))
+        settle(jobs, Store(root), Quiet(sys.stderr))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone: killed, it cannot tell its helpers to stop."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

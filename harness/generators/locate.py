@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from harness.errors import HarnessError, did_you_mean, one_of
+from harness.errors import HarnessError, did_you_mean, one_of, shown
+from harness.files import named_path
 
 EMBEDDED = "embedded:"
 _WEIGHT_FILES = (".safetensors", ".json", ".txt", ".model", ".jinja")
@@ -46,9 +47,9 @@ def locate_model(model: str, revision: str | None, mirror: Path | None, folder: 
         name = model.removeprefix(EMBEDDED)
         if name not in embedded_names():
             hint = did_you_mean(name, embedded_names())
-            raise HarnessError(f"no embedded PLM '{name}'{hint} (shipped: {one_of(embedded_names())})")
+            raise HarnessError(f"no embedded PLM {shown(name)}{hint} (shipped: {one_of(embedded_names())})")
         return _local(embedded_folder() / name)
-    candidates = [(folder or Path()) / model, Path(model).expanduser()]
+    candidates = [named_path(model, folder or Path()), named_path(model)]
     if mirror is not None:
         candidates.append(mirror / "models" / model)
     for candidate in candidates:

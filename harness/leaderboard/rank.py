@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harness import __version__
-from harness.plan import MAJORITY, PROMPTING, SUPERVISED, Plan
+from harness.plan import MAJORITY, PROMPTING, SUPERVISED, Cell, Plan
 from harness.results import ALL_SEEDS, ResultRow
+from harness.spec import Size
 
 SCHEMA = 1
 
@@ -28,12 +29,16 @@ class TaskScore:
 
 @dataclass
 class Entry:
-    """A line of the leaderboard. A baseline has no rank; an entry that lacks a task has no mean."""
+    """A line of the leaderboard. A baseline has no rank; an entry that lacks a task has no mean.
+
+    `size` is the board's, `rows` the number of rows by task: they differ where `all` is another number for each.
+    """
 
     generator: str
-    size: int | None
+    size: Size | None
     student: str
     baseline: bool
+    rows: dict[str, int | None] = field(default_factory=dict)
     scores: dict[str, TaskScore] = field(default_factory=dict)
     mean: float | None = None
     rank: int | None = None
@@ -68,31 +73,46 @@ class Leaderboard:
 def rank(plan: Plan, rows: list[ResultRow], failures: Iterable[str]) -> Leaderboard:
     """Rank the entries of a board by the mean of their tasks' metrics."""
     metrics = {task.name: task.spec.metric for task in plan.board.tasks}
-    entries: dict[tuple[str, int | None, str], Entry] = {}
+    uneven = _uneven(plan)
+    entries: dict[tuple[str, Size | None, str], Entry] = {}
     for cell in plan.cells:
         baseline = cell.generator in (MAJORITY, SUPERVISED) or cell.student == PROMPTING
-        # SUPERVISED has one size per task, that of its train split: it is one entry all the same.
-        size = None if baseline else cell.size
-        entries.setdefault((cell.generator, size, cell.student), Entry(cell.generator, size, cell.student, baseline))
-    index: dict[tuple[str, int | None, str], list[ResultRow]] = {}
+        all_rows = uneven.get(cell.generator, {}).get(cell.task, -1)
+        for size in [None] if baseline else _board_sizes(plan, cell, all_rows):
+            key = (cell.generator, size, cell.student)
+            entries.setdefault(key, Entry(*key, baseline)).rows[cell.task] = cell.size
+    index: dict[tuple[str, str, int | None, str], list[ResultRow]] = {}
     for row in rows:
-        index.setdefault((row.generator, row.size, row.student), []).append(row)
+        index.setdefault((row.generator, row.task, row.size, row.student), []).append(row)
     for entry in entries.values():
-        found = [
-            row
-            for (generator, size, student), group in index.items()
-            if generator == entry.generator
-            and student in (entry.student, "")
-            and (size == entry.size or entry.baseline)
-            for row in group
-        ]
-        _fill(entry, found, metrics)
+        keys = [(entry.generator, *part, student) for part in entry.rows.items() for student in (entry.student, "")]
+        _fill(entry, [row for key in keys for row in index.get(key, [])], metrics)
     ordered = sorted(
         entries.values(), key=lambda one: (not one.complete, -(one.mean or 0.0), one.generator, one.student)
     )
-    for place, entry in enumerate((one for one in ordered if one.complete and not one.baseline), start=1):
-        entry.rank = place
+    means = [entry.mean for entry in ordered if entry.mean is not None and not entry.baseline]
+    for entry in ordered:
+        if entry.mean in means and not entry.baseline:
+            entry.rank = 1 + means.index(entry.mean)  # equal means share a rank
     return Leaderboard(plan.board.name, plan.board.title, dict(metrics), ordered, [*plan.notes, *failures])
+
+
+def _uneven(plan: Plan) -> dict[str, dict[str, int]]:
+    """The generators whose `all` is not the same number of rows for every task: that number by task."""
+    largest: dict[str, dict[str, int]] = {}
+    for cell in plan.cells:
+        if cell.size is not None and "all" in plan.board.sizes:
+            by_task = largest.setdefault(cell.generator, {})
+            by_task[cell.task] = max(cell.size, by_task.get(cell.task, 0))
+    return {generator: by_task for generator, by_task in largest.items() if len(set(by_task.values())) > 1}
+
+
+def _board_sizes(plan: Plan, cell: Cell, all_rows: int) -> list[Size | None]:
+    """The sizes of the board that a cell stands for: its number of rows, and `all` if these are its uneven rows."""
+    found: list[Size | None] = [size for size in plan.board.sizes if size == cell.size]
+    if cell.size == all_rows:
+        found.append("all")
+    return found or [cell.size]
 
 
 def _fill(entry: Entry, rows: list[ResultRow], metrics: Mapping[str, str]) -> None:
@@ -119,7 +139,9 @@ def _task_score(rows: list[ResultRow], metric: str) -> TaskScore | None:
     over_seeds = {row.measure: row for row in rows if row.seed == ALL_SEEDS}
     if metric not in over_seeds:
         return None
-    row, items = over_seeds[metric], over_seeds.get(f"{metric}.items")
+    row = over_seeds[metric]
+    single = [one for one in rows if one.measure == metric and one.seed != ALL_SEEDS]
+    items = over_seeds.get(f"{metric}.items", single[0] if len(single) == 1 else None)
     seeds, spread = over_seeds.get(f"{metric}.seeds"), over_seeds.get(f"{metric}.seed_sd")
     whole = row if row.low is not None else items
     flags = [one.value for one in rows if one.measure == "suspected_inversion"]

@@ -1,10 +1,10 @@
 """The leaderboard as a terminal table and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from rich.markup import escape
 from rich.table import Table
 
+from harness.escaping import in_markdown, in_terminal
 from harness.leaderboard.rank import Entry, Leaderboard, TaskScore
 
 NOTE = (
@@ -37,7 +37,7 @@ def _cells(entry: Entry, board: Leaderboard) -> list[str]:
     return [
         str(entry.rank or ""),
         entry.generator,
-        f"{entry.size:,}" if entry.size else "",
+        f"{entry.size:,}" if isinstance(entry.size, int) else entry.size or "",
         entry.student,
         *scores,
         mean,
@@ -74,13 +74,13 @@ def _bytes(count: float | None) -> str:
 
 
 def terminal_table(board: Leaderboard) -> Table:
-    """A rich table; ranked entries in bold, baselines plain."""
-    table = Table(title=escape(board.title), caption=NOTE, caption_justify="left")
+    """A rich table; baselines are dim."""
+    table = Table(title=in_terminal(board.title, "table.title"), caption=NOTE, caption_justify="left")
     for name in _header(board):
         text = name in ("generator", "student")
-        table.add_column(escape(name), justify="left" if text else "right", no_wrap=not text, overflow="fold")
+        table.add_column(in_terminal(name), justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for entry in board.entries:
-        table.add_row(*map(escape, _cells(entry, board)), style="dim" if entry.baseline else None)
+        table.add_row(*map(in_terminal, _cells(entry, board)), style="dim" if entry.baseline else None)
     return table
 
 
@@ -88,22 +88,18 @@ def markdown(board: Leaderboard) -> str:
     """`leaderboard.md`."""
     header = _header(board)
     lines = [
-        f"# {_plain(board.title)}",
+        f"# {in_markdown(board.title)}",
         "",
-        _row(header),
+        _row(map(in_markdown, header)),
         _row(["---"] * len(header)),
-        *(_row([_plain(cell) for cell in _cells(entry, board)]) for entry in board.entries),
+        *(_row(map(in_markdown, _cells(entry, board))) for entry in board.entries),
         "",
         NOTE,
     ]
     if board.notes:
-        lines += ["", *(f"* {_plain(note)}" for note in board.notes)]
+        lines += ["", *(f"* {in_markdown(note)}" for note in board.notes)]
     return "\n".join(lines) + "\n"
 
 
-def _row(cells: Sequence[str]) -> str:
+def _row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

@@ -55,18 +55,22 @@ def measure_latency(predict: Predict, texts: Sequence[str], report: Callable[[fl
 
 def _throughput(predict: Predict, texts: Sequence[str]) -> list[float]:
     """Rows per second of whole batches, for a minimum time and a minimum count, after one that is not counted."""
-    predict(texts[:BATCH])
+    predict(_batch(texts, 0))
     rates: list[float] = []
     begin = time.perf_counter()
     while len(rates) < MIN_BATCHES or time.perf_counter() - begin < MIN_SECONDS:
-        first = len(rates) * BATCH % len(texts)
-        batch = texts[first : first + BATCH]
+        batch = _batch(texts, len(rates))
         start = time.perf_counter()
         predict(batch)
         rates.append(len(batch) / (time.perf_counter() - start))
         if len(rates) >= MAX_CALLS:
             break
     return rates
+
+
+def _batch(texts: Sequence[str], number: int) -> list[str]:
+    """The texts in turn, `BATCH` at a time, from the first again after the last: every batch is whole."""
+    return [texts[index % len(texts)] for index in range(number * BATCH, (number + 1) * BATCH)]
 
 
 def timing_values(timing: Timing) -> list[Value]:

@@ -165,7 +165,8 @@ def _wilson_bounds(proportion: float, ratio: float) -> tuple[float, float]:
     """Ends of the set of π with (proportion − π)² ≤ ratio·π(1 − π), where `ratio` is quantile²/n."""
     centre = (proportion + ratio / 2) / (1 + ratio)
     half = sqrt(ratio * proportion * (1 - proportion) + ratio**2 / 4) / (1 + ratio)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The set holds the proportion itself; at 0 % and 100 % rounding would leave it outside by its last digit.
+    return max(0.0, min(proportion, centre - half)), min(1.0, max(proportion, centre + half))
 
 
 def _item_ratio(correct: BoolArray, level: float) -> float:

@@ -37,7 +37,7 @@ def write_scores(out: Path, task: RealTask, split: RealSplit, probabilities: npt
         **{f"probability.{label}": probabilities[:, index] for index, label in enumerate(labels)},
     }
     pq.write_table(pa.table(columns), out / PREDICTIONS, compression="zstd")
-    seed = derive_seed("bootstrap", task.name, split.content_hash)
+    seed = derive_seed("bootstrap", split.content_hash)
     write_values(out, score_values(split.label, predicted, labels, seed))
     return Record(gold=[f"{task.name}/test: labels, to score"])
 
@@ -103,7 +103,12 @@ class Majority:
         return None
 
     def identity(self) -> dict[str, Any]:
-        return {"majority": True, "test": self.task.split("test").content_hash, "version": self.version}
+        return {
+            "majority": True,
+            "test": self.task.split("test").content_hash,
+            "labels": list(self.task.spec.labels),
+            "version": self.version,
+        }
 
     def run(self, io: StageIO) -> Record:
         split = self.task.split("test")

@@ -30,7 +30,7 @@ class Train:
 
     @property
     def title(self) -> str:
-        return f"train {self.student.name} on {self.data_title}, seed {self.seed}"
+        return f"train {self.student.name} on {self.data_title}"
 
     @property
     def needs_model(self) -> str | None:

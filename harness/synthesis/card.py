@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from harness.escaping import in_markdown
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -32,7 +34,7 @@ def dataset_card(about: CardFacts, how: dict[str, str], account: dict[str, Any] 
         "---",
         yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
         "---",
-        f"# {_plain(about.title)} (synthetic)",
+        f"# {in_markdown(about.title)} (synthetic)",
         "",
         f"{sum(about.rows_by_label.values()):,} rows that a language model wrote and labelled, to train a student on.",
         "",
@@ -55,10 +57,5 @@ def _table(header: tuple[str, str], rows: list[tuple[str, str]]) -> list[str]:
     return [
         f"| {header[0]} | {header[1]} |",
         "| --- | --- |",
-        *(f"| {_plain(a)} | {_plain(b)} |" for a, b in rows),
+        *(f"| {in_markdown(a)} | {in_markdown(b)} |" for a, b in rows),
     ]
-
-
-def _plain(text: str) -> str:
-    """Text that stays in its table cell and cannot open a tag."""
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

@@ -13,13 +13,15 @@ DropReason = Literal["no end", "too short", "same as context", "repeat"]
 _SENTENCE_END = re.compile(r"[.!?…][\"')\]]*(?=\s|$)")
 
 
-def cut(text: str, stop: str | None) -> str | None:
-    """The part of a completion to keep, or None where no end can be found."""
+def cut(text: str, stop: str | None, finished: bool) -> str | None:
+    """The part of a completion to keep, or None where no end can be found; see `clean`."""
     text = text.lstrip()
     if stop is not None and stop in text:
         return text[: text.index(stop)].strip()
     if "\n" in text:
         return text[: text.index("\n")].strip()
+    if finished:
+        return text.strip()
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     return text[: ends[-1]].strip() if ends else None
 
@@ -38,9 +40,7 @@ def clean(text: str, *, stop: str | None, finished: bool, min_words: int, contex
     `finished` says that the PLM ended the text itself (its end token): without a stop string or newline all of it
     is whole then.
     """
-    kept = cut(text, stop)
-    if kept is None and finished:
-        kept = text.strip()
+    kept = cut(text, stop, finished)
     if kept is None:
         return Cleaned(None, "no end")
     if context is not None and kept.casefold() == context.casefold():

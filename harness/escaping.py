@@ -1,0 +1,21 @@
+"""Text that strangers wrote (titles, names, labels), shown where some characters would otherwise be instructions."""
+
+import re
+
+from rich.text import Text
+
+_IN_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", "|": "&#124;", "`": "&#96;", "*": "&#42;", "\\": "&#92;"})
+_LINK = re.compile(r"\](?=[(\[:])")
+
+
+def in_markdown(text: str) -> str:
+    """One line that stays in its table cell and opens no tag, link, image or code.
+
+    Entities, not backslashes: Markdown readers disagree about a backslash before the bar of a table.
+    """
+    return " ".join(_LINK.sub("&#93;", text.translate(_IN_MARKDOWN)).split())
+
+
+def in_terminal(text: str, style: str = "") -> Text:
+    """One line without markup, emoji codes or control characters (such as those that set colours or a window title)."""
+    return Text("".join(character if character.isprintable() else " " for character in text), style)
