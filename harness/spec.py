@@ -318,7 +318,11 @@ def _message(item: Any, model: type[BaseModel]) -> str:
     for start, instead in _PLAIN_WORDS:
         if expected is None and message.startswith(start):
             expected = instead + message.removeprefix(start).partition(" after validation")[0]
-    hint = did_you_mean(str(item["input"]), re.findall("'([^']*)'", message)) if kind == "literal_error" else ""
+    hint = ""
+    if kind == "literal_error":
+        hint = did_you_mean(str(item["input"]), re.findall("'([^']*)'", message))
+    elif kind == "string_type" and isinstance(item["input"], int | float):
+        hint = "; quotes make it a text"
     return f"expected {expected or message}, found {found}{hint}"
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+EMBEDDING_SCALE = 0.1
+
 
 class BiLstmClassifier(nn.Module):
     """Embeddings, one LSTM a direction, their two final states, dropout, a linear layer.
@@ -17,6 +19,9 @@ class BiLstmClassifier(nn.Module):
     def __init__(self, vocabulary: int, embedding: int, hidden: int, labels: int, dropout: float) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=0)
+        # Of size 1, as torch draws them, the paper's steps of 1e-4 hardly move them: SST-2 stays at 68 %, not 80 %.
+        with torch.no_grad():
+            self.embedding.weight.mul_(EMBEDDING_SCALE)
         self.forwards = nn.LSTM(embedding, hidden, batch_first=True)
         self.backwards = nn.LSTM(embedding, hidden, batch_first=True)
         self.dropout = nn.Dropout(dropout)

@@ -150,6 +150,10 @@ def _any_file(name: str, required: tuple[str, ...], commands: tuple[str, ...]) -
 def board_kinds() -> list[Kind]:
     """Damage to a board."""
     models = ("nowhere", "a/b", "/nowhere", "~nobody-at-all/x", "x" * 5000, "a\0b", "embedded:gpt", "embedded:..", "")
+    recipes: tuple[dict[Any, Any], ...] = (
+        *({"epochs": 3}, {"ngrams": 0}, {"min_rows": "x"}, {"ngrams": {}}),
+        *({"name": "a/b"}, {"model_config": {}}, {"self": 1}, {5: 1}),
+    )
     wrong: dict[str, list[Edit]] = {
         "task": settings(
             "tasks.0",
@@ -167,14 +171,7 @@ def board_kinds() -> list[Kind]:
         "student": settings(
             "students.0", "liner", "../linear", "os", "💥", "", 5, None, [], {"student": 1}, {"name": "x"}, "x" * 9999
         ),
-        "student's settings": settings(
-            "students.0",
-            *(
-                {"student": "linear", **one}
-                for one in ({"epochs": 3}, {"ngrams": 0}, {"min_rows": "x"}, {"ngrams": {}})
-            ),
-            *({"student": "linear", **one} for one in ({"name": "a/b"}, {"model_config": {}}, {"self": 1}, {5: 1})),
-        ),
+        "student's settings": settings("students.0", *({"student": "linear", **recipe} for recipe in recipes)),
         "student twice": settings("students", ["linear", "linear"]),
         "generator": settings(
             "generators.0", "gpt2-xxl", "💥", "", 5, None, {"name": "x"}, {"backend": "replay"}, [], "x" * 9999

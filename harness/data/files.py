@@ -254,7 +254,8 @@ def label_names(
         known = plain.__hash__ is not None and not isinstance(plain, bool | list | dict)
         name = cache.get(plain) if known else None
         if name is None:
-            name = table.get(plain) if known else None
+            spelt = str(plain) if isinstance(plain, int) else plain  # 0 in the file, "0" in the mapping
+            name = table.get(plain, table.get(spelt)) if known else None
             if name is None or name not in labels:
                 wanted = one_of(str(key) for key in mapping) if mapping else one_of(labels)
                 fix = "extend its 'labels' mapping" if mapping else "add a 'labels' mapping"
