@@ -24,6 +24,9 @@ from harness.errors import did_you_mean, one_of, shown
 from harness.yaml_source import Location, Problem, Source
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""Text for people on one line: a control character could rewrite their terminal."""
+
 Family = Literal["text-classification"]
 Style = Literal["completion", "chat"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -99,14 +102,14 @@ class Task(Spec):
     """What is to be learnt, and on which real data it is tested."""
 
     name: Name
-    title: str = Field(max_length=200)
+    title: Line
     family: Family
     language: str = Field("en", max_length=20)
     labels: tuple[Name, ...] = Field(min_length=2, max_length=1000)
     metric: Literal["accuracy", "macro_f1"] = "accuracy"
     splits: dict[Literal["train", "test", "unlabelled"], SplitSource]
     prompts: dict[Name, PromptSet] = Field(min_length=1)
-    license: str = Field("see the data's own page", max_length=200)
+    license: Line = "see the data's own page"
 
     @model_validator(mode="after")
     def _has_test(self) -> "Task":
@@ -132,8 +135,8 @@ class TransformersGenerator(Spec):
     dtype: Dtype = "auto"
     block_rows: StrictInt = Field(256, ge=1, le=65_536, description="rows decoded together, and lost at most by a kill")
     trust_remote_code: StrictBool = False
-    title: str | None = Field(None, max_length=200)
-    license: str | None = Field(None, max_length=200)
+    title: Line | None = None
+    license: Line | None = None
 
 
 class ReplayGenerator(Spec):
@@ -147,8 +150,8 @@ class ReplayGenerator(Spec):
     format: Literal["columns", "zerogen"] = "columns"
     columns: dict[Column, str] = Field(default_factory=dict, description="our column -> the file's column")
     labels: dict[str | int, str] = Field(default_factory=dict, description="the file's value -> label name")
-    title: str | None = Field(None, max_length=200)
-    license: str | None = Field(None, max_length=200)
+    title: Line | None = None
+    license: Line | None = None
 
 
 Generator = Annotated[TransformersGenerator | ReplayGenerator, Field(discriminator="backend")]
@@ -186,7 +189,7 @@ class Board(Spec):
     """A fixed comparison: tasks x generators x students x sizes x seeds, and baselines."""
 
     name: Name
-    title: str = Field("", max_length=200)
+    title: Line = ""
     tasks: tuple[TaskEntry, ...] = Field(min_length=1)
     generators: tuple[Generator, ...]
     students: tuple[StudentEntry, ...] = Field(min_length=1)

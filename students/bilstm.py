@@ -58,12 +58,13 @@ class Student:
         """Train from scratch.
 
         Raises:
-            ValueError: fewer than two rows.
+            ValueError: fewer than two labels have rows.
         """
         import torch
 
-        if len(examples) < 2:
-            raise ValueError(f"expected at least 2 rows to train on, found {len(examples)}")
+        found = sorted(set(examples.label))
+        if len(found) < 2:
+            raise ValueError(f"expected rows of at least two labels, found only {found}")
         stream = np.random.Generator(np.random.Philox(seed))
         order = stream.permutation(len(examples)).tolist()
         held = min(max(1, round(self.settings.held_out * len(examples))), len(examples) - 1)

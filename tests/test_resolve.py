@@ -123,7 +123,7 @@ def test_the_errors_of_a_task_file_stand_under_the_place_that_names_it(folder: P
         "board.yaml has 1 error:",
         "  board.yaml:3: tasks[0]: films.yaml has 2 errors:",
         "    films.yaml:3: family: expected 'text-classification', found 'sentiment'",
-        "    films.yaml:18: metric: expected 'accuracy' or 'macro_f1', found 'f1'",
+        "    films.yaml:19: metric: expected 'accuracy' or 'macro_f1', found 'f1'",
     ]
 
 

@@ -119,39 +119,37 @@ def test_a_process_that_dies_while_committing_leaves_all_or_nothing(moment: str,
     assert commit(store, content={"data.bin": b"rows"}).folder == found(store).folder
 
 
-COMMIT_WHEN_TOLD = """
+COMMIT_WHEN_BOTH_ARE_READY = """
 import sys, time
 from pathlib import Path
 from harness.store import Store
-root, key, me, go = Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4])
+root, key, me, meeting = Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4])
 store = Store(root)
+deadline = time.monotonic() + 60
 for number in range(20):
     with store.staging() as staged:
         (staged / "data.bin").write_bytes(b"rows")
         (staged / "who").write_text(me)
-        while not (go / str(number)).exists():
-            time.sleep(0.0005)
+        (meeting / f"{number}-{me}").touch()
+        while len(list(meeting.glob(f"{number}-*"))) < 2:
+            assert time.monotonic() < deadline, "the other did not come"
         made = store.commit(staged, "train", f"{number:02}{key[2:]}", {"who": me})
         assert (made.folder / "who").read_text() == made.manifest["record"]["who"], "not the artifact that stands"
 """
 
 
 def test_two_processes_that_commit_the_same_key_at_once_leave_one_whole_artifact(store: Store, tmp_path: Path) -> None:
-    go = tmp_path / "go"
-    go.mkdir()
+    (tmp_path / "meeting").mkdir()
     both = [
-        subprocess.Popen([sys.executable, "-c", COMMIT_WHEN_TOLD, str(store.root), KEY, who, str(go)], stderr=-1)
+        subprocess.Popen(
+            [sys.executable, "-c", COMMIT_WHEN_BOTH_ARE_READY, str(store.root), KEY, who, str(tmp_path / "meeting")],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for who in ("one", "two")
     ]
-    for number in range(20):
-        deadline = time.monotonic() + 30
-        while len(list((store.root / "staging").glob("*/who"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.001)
-        (go / str(number)).touch()
-        while store.find("train", f"{number:02}{KEY[2:]}") is None and time.monotonic() < deadline:
-            time.sleep(0.001)
     for process in both:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=90)
         assert process.returncode == 0, errors
     assert len(list(store.artifacts())) == 20
     assert list(store.verify()) == []

@@ -200,7 +200,7 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 def _plain_name(name: Any, folder: Path) -> str:
     """A name that stays in its folder."""
-    if not isinstance(name, str) or Path(name).name != name or "\0" in name or name == "..":
+    if not isinstance(name, str) or Path(name).name != name or "\0" in name or name in ("", ".."):
         raise _not_saved(folder, f"it names {shown(name)}, which is no file in it")
     return name
 

@@ -278,6 +278,6 @@ def test_some_rows_are_held_out_and_some_are_not_however_few_there_are(count: in
     assert 1 <= history.chosen["held_out_rows"] < count
 
 
-def test_a_single_row_is_an_error_for_nothing_could_be_held_out() -> None:
-    with pytest.raises(ValueError, match="at least 2 rows"):
+def test_rows_of_a_single_label_are_an_error_for_they_teach_nothing() -> None:
+    with pytest.raises(ValueError, match="at least two labels"):
         train(order_rows(1, seed=1))
