@@ -106,7 +106,9 @@ def test_the_hub_s_0_and_zerogen_s_0_are_told_apart_by_the_map_for_an_index_mix_
 
 def test_numbers_without_a_map_are_refused_for_their_order_means_nothing(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "test.jsonl", [("a", 0), ("b", 1)])
-    with pytest.raises(HarnessError, match=r"task 'films', split 'test': row 0: unknown label 0; expected negative, pos"):
+    with pytest.raises(
+        HarnessError, match=r"task 'films', split 'test': row 0: unknown label 0; expected negative, pos"
+    ):
         task(tmp_path, test={"file": "test.jsonl"}).split("test")
 
 
@@ -142,13 +144,16 @@ def test_without_hub_and_mirror_one_error_says_what_was_tried_and_what_to_do(
     looked = f"not in the mirror {tmp_path}" if mirror else "no mirror is set (HARNESS_MIRROR or --mirror)"
     assert str(caught.value) == (
         "task 'films', split 'test': org/films cannot be had from the hub (Couldn't reach 'org/films' on the Hub "
-        f"(ConnectTimeout)); {looked}; put it into a mirror as datasets/org/films/plain/validation.parquet, or go online"
+        f"(ConnectTimeout)); {looked}; put it into a mirror as datasets/org/films/plain/validation.parquet, "
+        "or go online"
     )
     assert no_hub == [(("org/films", "plain"), {"split": "validation", "revision": COMMIT})]
 
 
 def test_what_the_hub_gives_is_read_like_a_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    features = datasets.Features({"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])})
+    features = datasets.Features(
+        {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])}
+    )
     rows = datasets.Dataset.from_dict({"sentence": ["a", "b"], "label": [1, 0]}, features)
     monkeypatch.setattr(datasets, "load_dataset", lambda *arguments, **options: rows)
     source = {"hub": "org/films", "split": "test", "revision": COMMIT, "labels": BY_NUMBER}
@@ -217,7 +222,8 @@ def test_a_sample_of_the_test_rows_is_balanced_whatever_the_split_is(rows: int) 
 
 
 def test_a_sample_is_the_same_on_every_machine_and_with_every_release() -> None:
-    assert unbalanced(60).balanced_sample(6, LABELS).text == [f"text {n}" for n in PINNED]
+    # Pinned by hand from the first release: another sample would be another test set under the same name.
+    assert unbalanced(60).balanced_sample(6, LABELS).text == [f"text {n}" for n in (0, 14, 28, 31, 51, 54)]
 
 
 def test_a_smaller_sample_is_part_of_a_larger_one_so_that_scores_can_be_compared() -> None:
