@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
-from tests.damage import LS, PLAN, RUN, VALIDATE, VALIDATE_TASK, VERIFY, Kind, write_valid_files
+from tests.damage import BOARD, LS, PLAN, RUN, VALIDATE, VALIDATE_TASK, VERIFY, Kind, write_valid_files, write_yaml
 from tests.damage_data import replay_kinds, split_kinds
 from tests.damage_store import store_kinds
 from tests.damage_yaml import board_kinds, task_kinds
@@ -164,6 +164,19 @@ def test_the_decks_hold_enough_cases_to_mean_something() -> None:
     cases = [(kind.certain, len(kind.damages)) for deck in DECKS.values() for kind in deck()]
     assert sum(number for _, number in cases) >= 500
     assert sum(number for certain, number in cases if certain) >= 400
+
+
+def test_several_jobs_that_fail_are_told_in_one_message_for_a_script_looks_for_one(ground: Ground) -> None:
+    nothing_to_learn = {**BOARD, "seeds": [13, 21], "students": [{"student": "linear", "min_rows": 17}]}
+    write_yaml(ground.folder / "board.yaml", nothing_to_learn)
+    status, stderr = call(RUN, ground.folder)
+    ground.restore()
+    assert status == 2
+    assert stderr.startswith("harness: error: 2 jobs failed:\n  ")
+    assert stderr.count("harness: error:") == 1
+    assert [line.partition(": cannot")[0] for line in stderr.splitlines()[1:]] == [
+        f"  train linear on stranger/tiny/16/{seed}" for seed in (13, 21)
+    ]
 
 
 def test_the_valid_files_are_accepted_so_that_it_is_the_damage_that_is_refused(ground: Ground) -> None:

@@ -19,6 +19,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from filelock import FileLock
 
 from harness import __version__
 from harness.plan import Selection, make_plan
@@ -104,10 +105,12 @@ def place(folder: Path, **changes: Any) -> Place:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A run by one process that nothing disturbs. Processes of pytest-xdist share it, as a store can be shared."""
+    """A run by one process that nothing disturbs; shared by the processes of pytest-xdist."""
     base = tmp_path_factory.getbasetemp()
-    ran = place((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed")
-    ran.run("--workers", "1", "--quiet")
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(base / "undisturbed.lock"):
+        ran = place(base / "undisturbed")
+        ran.run("--workers", "1", "--quiet")
     return ran
 
 
@@ -288,37 +291,48 @@ def wait_for_helper_at_work(process: subprocess.Popen[str], store: Store) -> lis
     raise AssertionError("no helper started to work")
 
 
+@dataclass(frozen=True)
+class Running:
+    """A run of two processes that would take many minutes, both of them at work."""
+
+    process: subprocess.Popen[str]
+    helpers: list[psutil.Process]
+    store: Store
+
+
 @pytest.fixture
-def running(here: Place) -> Iterator[subprocess.Popen[str]]:
-    process = here.start("--workers", "2")
-    yield process
-    for child in descendants(process):
-        child.kill()
-    process.kill()
-    process.communicate()
+def running(tmp_path: Path) -> Iterator[Running]:
+    long = place(tmp_path / "long", sizes=[100_000])
+    process = long.start("--workers", "2")
+    children: list[psutil.Process] = []
+    try:
+        children = wait_for_helper_at_work(process, long.store)
+        yield Running(process, children, long.store)
+    finally:
+        for child in children:
+            if child.is_running():
+                child.kill()
+        process.kill()
+        process.communicate()
 
 
-def test_helpers_end_when_the_run_that_started_them_is_killed(here: Place, running: subprocess.Popen[str]) -> None:
-    children = wait_for_helper_at_work(running, here.store)
-    os.kill(running.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(children, timeout=15)
+def test_helpers_end_when_the_run_that_started_them_is_killed(running: Running) -> None:
+    os.kill(running.process.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(running.helpers, timeout=20)
     assert alive == []
-    assert damage(here.store) == []
+    assert damage(running.store) == []
 
 
-def test_an_interrupted_run_says_how_to_carry_on_and_leaves_no_process(
-    here: Place, running: subprocess.Popen[str]
-) -> None:
-    children = wait_for_helper_at_work(running, here.store)
-    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
-    out, errors = running.communicate(timeout=60)
-    assert running.returncode == 130
+def test_an_interrupted_run_says_how_to_carry_on_and_leaves_no_process(running: Running) -> None:
+    os.killpg(running.process.pid, signal.SIGINT)  # as a terminal does
+    out, errors = running.process.communicate(timeout=60)
+    assert running.process.returncode == 130
     assert "run the same command to carry on" in errors
     assert "Traceback" not in errors
     assert out == ""
-    _, alive = psutil.wait_procs(children, timeout=15)
+    _, alive = psutil.wait_procs(running.helpers, timeout=20)
     assert alive == []
-    assert list((here.store.root / "staging").iterdir()) == []
+    assert damage(running.store) == []
 
 
 def kill_again_and_again(at: Place, undisturbed: Place, kills: int, seconds: float, seed: int) -> Counter[str]:
@@ -350,7 +364,7 @@ def kill_again_and_again(at: Place, undisturbed: Place, kills: int, seconds: flo
             shutil.rmtree(at.store.root)
             if whole_run:  # the machine is less busy than it was: later instants would never come
                 seconds = time.monotonic() - begin
-    at.run()
+    at.run("--workers", "1")
     assert at.timeless() == undisturbed.timeless()
     assert damage(at.store) == []
     at.store.collect_garbage(None)
