@@ -125,7 +125,7 @@ def _found(job: Job, store: Store, display: Display, outcome: Outcome) -> bool:
 
 def make(job: Job, store: Store, display: Display, generators: GeneratorCache, run: str) -> Artifact:
     """Run one stage into a staging folder and commit it."""
-    inputs = {role: store.folder(stage, key) for role, (stage, key) in job.inputs.items()}
+    inputs = {role: store.checked(stage, key) for role, (stage, key) in job.inputs.items()}
     with store.staging() as out:
         begin = time.perf_counter()
         io = StageIO(inputs, out, store.blocks(job.series or job.key), display, generators)

@@ -100,7 +100,7 @@ class Store:
         return Artifact(key, stage, folder, manifest)
 
     def checked(self, stage: str, key: str, *names: str) -> Path:
-        """The folder of an artifact, after reading every byte of the named files in it.
+        """The folder of an artifact, after reading every byte of the named files in it (none named: of all).
 
         Raises:
             HarnessError: it is not there, or is damaged.
@@ -108,7 +108,7 @@ class Store:
         found = self.find(stage, key)
         if found is None:
             raise HarnessError(f"{self.folder(stage, key)} is no longer there; run the same command again")
-        for name in names:
+        for name in names or found.manifest["files"]:
             if name not in found.manifest["files"] or _file_entry(found.folder / name) != found.manifest["files"][name]:
                 raise _damaged(found.folder, f"{name}: its content is not what was written")
         return found.folder
