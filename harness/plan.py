@@ -19,7 +19,6 @@ from harness.stages import measure, profile, score, train
 from harness.stages.base import Stage
 from harness.stages.prompt import Prompt
 from harness.stages.synthesize import Replay, Synthesize, read_replay
-from harness.students import StudentConfig
 from harness.synthesis.prompts import prompts_in_style
 
 MAJORITY, PROMPTING, SUPERVISED = "majority", "PROMPTING", "SUPERVISED"
@@ -115,7 +114,7 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
     board = _select(board, selection)
     plan = Plan(board)
     data: list[_Data] = []
-    prompting: list[tuple[RealTask, WritingGenerator, Job]] = []
+    prompting: list[tuple[WritingGenerator, Prompt]] = []
     for generator in board.generators:
         for task in board.tasks:
             if isinstance(generator, ReplayedGenerator):
@@ -124,7 +123,8 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
                 data += _written(plan, generator, task)
                 if "prompting" in board.baselines and _can_prompt(generator, task):
                     stage = Prompt(task, generator.spec, generator.place, generator.dtype)
-                    prompting.append((task, generator, plan.add(stage)))
+                    plan.add(stage)
+                    prompting.append((generator, stage))
     if "supervised" in board.baselines:
         gold = [(task, seed) for task in board.tasks if task.has("train") for seed in board.seeds]
         data += [
@@ -141,14 +141,16 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
     if "majority" in board.baselines:
         for task in board.tasks:
             job = plan.add(score.Majority(task))
-            _add_cell(plan, task, MAJORITY, None, MAJORITY, None, "none", "none", [job])
+            text = _signature(task, student=MAJORITY)
+            plan.cells.append(Cell(task.name, MAJORITY, None, MAJORITY, None, text, _pairs([job])))
     for one in data:
         _student_cells(plan, one)
-    for task, generator, job in prompting:
-        jobs = [job]
+    for generator, stage in prompting:
+        jobs = [plan.add(stage)]
         if board.profile:
-            jobs.append(plan.add(profile.ProfilePrompting(task, generator.spec, generator.place, generator.dtype)))
-        _add_cell(plan, task, generator.name, None, PROMPTING, None, generator.signature, "none", jobs)
+            jobs.append(plan.add(profile.ProfilePrompting(stage)))
+        text = _signature(stage.task, gen=generator.signature, student=PROMPTING)
+        plan.cells.append(Cell(stage.task.name, generator.name, None, PROMPTING, None, text, _pairs(jobs)))
     return plan
 
 
@@ -204,44 +206,20 @@ def _student_cells(plan: Plan, data: _Data) -> None:
         if board.profile and data.seed == board.seeds[0]:
             stage = profile.ProfileStudent(data.task, student, data.title)
             jobs.append(plan.add(stage, {profile.STUDENT_INPUT: trained}))
-        _add_cell(
-            plan,
-            data.task,
-            data.generator,
-            data.size,
-            student.name,
-            data.seed,
-            data.signature,
-            data.sha,
-            jobs,
-            student,
+        text = _signature(
+            data.task, gen=data.signature, n=data.size, student=student.signature, seed=data.seed, data=data.sha
         )
+        plan.cells.append(Cell(data.task.name, data.generator, data.size, student.name, data.seed, text, _pairs(jobs)))
 
 
-def _add_cell(
-    plan: Plan,
-    task: RealTask,
-    generator: str,
-    size: int | None,
-    student: str,
-    seed: int | None,
-    signature: str,
-    sha: str,
-    jobs: list[Job],
-    config: StudentConfig | None = None,
-) -> None:
-    parts = {
-        "task": task.signature,
-        "gen": signature,
-        "n": size,
-        "student": config.signature if config else student,
-        "seed": seed,
-        "data": sha,
-        "harness": __version__,
-    }
-    text = "|".join(f"{name}:{value}" for name, value in parts.items() if value not in (None, "none"))
-    pairs = tuple((job.stage.name, job.key) for job in jobs)
-    plan.cells.append(Cell(task.name, generator, size, student, seed, text, pairs))
+def _signature(task: RealTask, **parts: str | int) -> str:
+    """All that a number depends on, in one line, in the manner of sacreBLEU."""
+    named = {"task": task.signature, **parts, "harness": __version__}
+    return "|".join(f"{name}:{value}" for name, value in named.items())
+
+
+def _pairs(jobs: Sequence[Job]) -> tuple[tuple[str, str], ...]:
+    return tuple((job.stage.name, job.key) for job in jobs)
 
 
 def _select(board: ResolvedBoard, selection: Selection) -> ResolvedBoard:

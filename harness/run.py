@@ -92,9 +92,9 @@ def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache
         outcome.failed[job.key] = None
         display.skip()
         return True
-    # Datasets of one series share their blocks, so only one process writes them at a time.
     if _found(job, store, display, outcome):
         return True
+    # Datasets of one series share their blocks, so only one process writes them at a time.
     with store.lock(job.series or job.key, wait) as held:
         if not held:
             return False
@@ -159,8 +159,8 @@ def run_record(plan: Plan, store: Store, outcome: Outcome) -> dict[str, Any]:
                 "title": job.stage.title,
                 "key": job.key,
                 "state": "failed" if artifact is None else "made" if job.key in outcome.made else "found",
-                "gold": artifact.manifest["record"]["gold"] if artifact else [],
-                "seconds": artifact.manifest["record"]["seconds"] if artifact else None,
+                "gold": artifact.manifest["record"].get("gold", []) if artifact else [],
+                "seconds": artifact.manifest["record"].get("seconds") if artifact else None,
             }
         )
     return {

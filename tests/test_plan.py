@@ -160,7 +160,7 @@ def changed(files: Files, change: Callable[[Files], object]) -> set[str]:
         (lambda f: f.data.update(train=rows("new")), GOLD),
         (lambda f: f.data.update(replayed=rows("new")), REPLAYED),
         (lambda f: f.data.update(replayed=rows("replayed")[::-1]), REPLAYED),
-        (lambda f: f.task.update(labels=["positive", "negative"]), EVERYTHING - {f"{PROMPTING} profile"}),
+        (lambda f: f.task.update(labels=["positive", "negative"]), EVERYTHING),
     ],
     ids=[
         *("seed", "size", "model", "dtype", "top_p", "top_k", "temperature", "block_rows", "task name", "text prompt"),

@@ -241,7 +241,7 @@ def test_a_job_that_fails_takes_only_those_that_read_it_with_it(undisturbed: Pla
     summary, errors = failing.run("--workers", "1", status=2)
     assert (summary["made"], summary["found"], summary["failed"]) == (2, JOBS - 1, 5)
     message = errors[errors.index("harness: error: ") :]
-    assert message.count("cannot train hopeless on tiny-plm/film-reviews/24/") == 2  # one a seed
+    assert message.count("train hopeless on tiny-plm/film-reviews/24/") == 2  # one a seed
     assert "score hopeless" not in message
     others = [row for row in failing.timeless() if row["stage"] != "profile"]
     assert others == [row for row in undisturbed.timeless() if row["student"] != "PROMPTING"]

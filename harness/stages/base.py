@@ -54,11 +54,6 @@ class Stage(Protocol):
         """What a person reads while it runs, such as `train bilstm on gpt2-xl/imdb/1000/13`."""
         ...
 
-    @property
-    def needs_model(self) -> str | None:
-        """The PLM it loads, so that jobs sharing one run one after the other."""
-        ...
-
     def identity(self) -> dict[str, Any]:
         """Everything the result depends on, but for the artifacts in `inputs`; JSON values only."""
         ...

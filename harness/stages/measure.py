@@ -27,10 +27,6 @@ class Measure:
         return f"measure {self.data_title}"
 
     @property
-    def needs_model(self) -> str | None:
-        return None
-
-    @property
     def _reads_real_text(self) -> bool:
         return any(MEASURES[name].needs_real_text for name in self.measures)
 

@@ -7,15 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from harness.data.real import RealTask
-from harness.generators.locate import ModelPlace
-from harness.machine import fingerprint
+from harness.machine import fingerprint, usable_cores
 from harness.profiling.latency import Predict, measure_latency, timing_values
-from harness.scoring.prompting import PromptClassifier
 from harness.seeds import hash_order
-from harness.spec import Dtype, TransformersGenerator
 from harness.stages.base import Record, StageIO, read_values, write_values
+from harness.stages.prompt import Prompt
 from harness.students import StudentConfig
-from harness.synthesis.prompts import prompts_in_style
 from harness.values import Value
 
 STUDENT_INPUT = "student"
@@ -29,7 +26,15 @@ def profile_texts(task: RealTask) -> list[str]:
 
 
 def _profile(io: StageIO, texts: list[str], predict: Predict, sizes: list[Value]) -> Record:
-    timing = measure_latency(predict, texts, lambda done, total: io.progress.update(done, total, "calls"))
+    """Time with a thread per core, however many processes made what came before: the fingerprint names the cores."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(usable_cores())
+    try:
+        timing = measure_latency(predict, texts, lambda done, total: io.progress.update(done, total, "calls"))
+    finally:
+        torch.set_num_threads(threads)
     write_values(io.out, sizes + timing_values(timing))
     return Record(details={"machine": fingerprint(), "latency_ms": timing.latency_ms, "load_average": timing.load})
 
@@ -49,10 +54,6 @@ class ProfileStudent:
     @property
     def title(self) -> str:
         return f"profile {self.student.name} ({self.trained_on})"
-
-    @property
-    def needs_model(self) -> str | None:
-        return None
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -76,42 +77,22 @@ class ProfilePrompting:
     name: ClassVar[str] = "profile"
     version: ClassVar[int] = 1
 
-    task: RealTask
-    generator: TransformersGenerator
-    place: ModelPlace
-    dtype: Dtype
+    prompting: Prompt
     machine: dict[str, Any] = field(default_factory=fingerprint)
 
     @property
     def title(self) -> str:
-        return f"profile PROMPTING with {self.generator.name} on {self.task.name}"
-
-    @property
-    def needs_model(self) -> str | None:
-        return self.place.identity
+        return f"profile PROMPTING with {self.prompting.generator.name} on {self.prompting.task.name}"
 
     def identity(self) -> dict[str, Any]:
-        chosen, prompts = prompts_in_style(self.task.spec, self.generator.prompts, self.generator.style)
-        return {
-            "test": self.task.split("test").content_hash,
-            "model": self.place.identity,
-            "dtype": self.dtype,
-            "style": self.generator.style,
-            "prompts": prompts.model_dump(mode="json", include={"classify"}),
-            "loss": chosen.classify_loss,
-            "machine": self.machine,
-            "version": self.version,
-        }
+        return {"prompting": self.prompting.identity(), "machine": self.machine, "version": self.version}
 
     def run(self, io: StageIO) -> Record:
-        scorer = io.generators.load(self.place, self.dtype, self.generator.style, self.generator.trust_remote_code)
-        chosen, prompts = prompts_in_style(self.task.spec, self.generator.prompts, self.generator.style)
-        classifier = PromptClassifier(
-            scorer, self.task.spec.labels, prompts, chosen.classify_loss, self.generator.style
-        )
-        weights = list(scorer.model.parameters())
+        plm = self.prompting.load(io)
+        weights = list(plm.model.parameters())
         sizes = [
             Value("parameters", sum(weight.numel() for weight in weights), "parameters", "accounting"),
             Value("size_bytes", sum(w.numel() * w.element_size() for w in weights), "bytes", "accounting"),
         ]
-        return _profile(io, profile_texts(self.task), classifier.predict_proba, sizes)
+        classifier = self.prompting.classifier(plm)
+        return _profile(io, profile_texts(self.prompting.task), classifier.predict_proba, sizes)

@@ -1,17 +1,22 @@
 """Stage `prompt`: PROMPTING, the PLM itself as a zero-shot classifier on the real test split."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from harness.data.real import RealTask
+from harness.generators.base import TextScorer
 from harness.generators.locate import ModelPlace
 from harness.scoring.prompting import PromptClassifier
-from harness.spec import Dtype, TransformersGenerator
+from harness.spec import Dtype
+from harness.spec import TransformersGenerator as GeneratorSpec
 from harness.stages.base import Record, StageIO
 from harness.stages.score import write_scores
 from harness.synthesis.prompts import prompts_in_style
+
+if TYPE_CHECKING:
+    from harness.generators.transformers_backend import TransformersGenerator
 
 _ROWS_PER_STEP = 64
 
@@ -24,17 +29,13 @@ class Prompt:
     version: ClassVar[int] = 1
 
     task: RealTask
-    generator: TransformersGenerator
+    generator: GeneratorSpec
     place: ModelPlace
     dtype: Dtype
 
     @property
     def title(self) -> str:
         return f"prompt {self.generator.name} with {self.task.name}"
-
-    @property
-    def needs_model(self) -> str | None:
-        return self.place.identity
 
     def identity(self) -> dict[str, Any]:
         chosen, prompts = prompts_in_style(self.task.spec, self.generator.prompts, self.generator.style)
@@ -49,14 +50,19 @@ class Prompt:
             "version": self.version,
         }
 
+    def load(self, io: StageIO) -> "TransformersGenerator":
+        spec = self.generator
+        return io.generators.load(self.place, self.dtype, spec.style, spec.trust_remote_code)
+
+    def classifier(self, scorer: TextScorer) -> PromptClassifier:
+        spec = self.generator
+        chosen, prompts = prompts_in_style(self.task.spec, spec.prompts, spec.style)
+        return PromptClassifier(scorer, self.task.spec.labels, prompts, chosen.classify_loss, spec.style)
+
     def run(self, io: StageIO) -> Record:
         split = self.task.split("test")
         io.progress.update(0, len(split), "rows", "loading the PLM")
-        scorer = io.generators.load(self.place, self.dtype, self.generator.style, self.generator.trust_remote_code)
-        chosen, prompts = prompts_in_style(self.task.spec, self.generator.prompts, self.generator.style)
-        classifier = PromptClassifier(
-            scorer, self.task.spec.labels, prompts, chosen.classify_loss, self.generator.style
-        )
+        classifier = self.classifier(self.load(io))
         parts = []
         for start in range(0, len(split), _ROWS_PER_STEP):
             parts.append(classifier.predict_proba(split.text[start : start + _ROWS_PER_STEP]))

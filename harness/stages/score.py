@@ -64,10 +64,6 @@ class Score:
     def title(self) -> str:
         return f"score {self.student.name} ({self.trained_on}) on {self.task.name}"
 
-    @property
-    def needs_model(self) -> str | None:
-        return None
-
     def identity(self) -> dict[str, Any]:
         return {
             "test": self.task.split("test").content_hash,
@@ -97,10 +93,6 @@ class Majority:
     @property
     def title(self) -> str:
         return f"score the majority label on {self.task.name}"
-
-    @property
-    def needs_model(self) -> str | None:
-        return None
 
     def identity(self) -> dict[str, Any]:
         return {

@@ -53,10 +53,6 @@ class Synthesize:
     def title(self) -> str:
         return f"{self.generator.name} writes {self.rows:,} rows of {self.task.name}, seed {self.seed}"
 
-    @property
-    def needs_model(self) -> str | None:
-        return self.place.identity
-
     def series_identity(self) -> dict[str, Any]:
         """What the blocks depend on: all but the number of rows."""
         chosen, prompts = prompts_in_style(self.task, self.generator.prompts, self.generator.style)
@@ -159,10 +155,6 @@ class Replay:
     @property
     def title(self) -> str:
         return f"replay {self.rows:,} rows of {self.generator.name} for {self.task.name}, seed {self.seed}"
-
-    @property
-    def needs_model(self) -> str | None:
-        return None
 
     def identity(self) -> dict[str, Any]:
         return {

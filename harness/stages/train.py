@@ -32,10 +32,6 @@ class Train:
     def title(self) -> str:
         return f"train {self.student.name} on {self.data_title}"
 
-    @property
-    def needs_model(self) -> str | None:
-        return None
-
     def identity(self) -> dict[str, Any]:
         return {
             "labels": list(self.task.spec.labels),
@@ -64,7 +60,7 @@ class Train:
         try:
             history = student.fit(examples, self.seed, report)
         except ValueError as error:
-            raise HarnessError(f"cannot {self.title}: {error}") from None
+            raise HarnessError(str(error)) from None
         seconds = time.perf_counter() - start
         student.save(io.out)
         write_json(io.out / "history.json", {"epochs": history.epochs, "chosen": history.chosen})
