@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ class Place:
             text=True,
             env=environment(),
             start_new_session=True,
+            # A shell that runs the tests in the background has them ignore the interrupt, and their children with them.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *options: str, status: int = 0) -> tuple[dict[str, Any], str]:
