@@ -159,20 +159,31 @@ class _Resolver:
         except HarnessError as error:
             self.wrong(path, str(error))
             return None
-        for task in tasks:
-            if task.spec.family not in module.Student.FAMILIES:
-                can = one_of(module.Student.FAMILIES)
-                self.wrong(
-                    path,
-                    f"student '{entry.student}' learns {can}, task '{task.spec.name}' is {task.spec.family}",
-                )
+        families = dict.fromkeys(task.spec.family for task in tasks)
+        if tasks and not any(family in module.Student.FAMILIES for family in families):
+            can = one_of(module.Student.FAMILIES)
+            self.wrong(path, f"student '{entry.student}' learns {can}; the board's tasks are {one_of(families)}")
         try:
             settings = module.Settings(**entry.overrides)
         except ValidationError as error:
             self.problems += problems_of(error, module.Settings, self.source, path)
             return None
-        name = entry.name or entry.student
-        return StudentConfig(name, entry.student, student_modules()[entry.student], module.Student.VERSION, settings)
+        pretrained = None
+        if "model" in module.Settings.model_fields:
+            try:
+                pretrained = locate_model(settings.model, settings.revision, self.mirror, self.folder)
+            except HarnessError as error:
+                self.wrong((*path, "model") if "model" in entry.overrides else path, str(error))
+                return None
+        return StudentConfig(
+            entry.name or entry.student,
+            entry.student,
+            student_modules()[entry.student],
+            module.Student.VERSION,
+            settings,
+            module.Student.FAMILIES,
+            pretrained,
+        )
 
     def _no_baseline(self, path: tuple[str | int, ...], name: str) -> None:
         """Numbers go by name: an entry with the name of a baseline would be taken for it."""

@@ -27,7 +27,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 """Text for people on one line: a control character could rewrite their terminal."""
 
-Family = Literal["text-classification"]
+Family = Literal["text-classification", "text-pair-classification", "extractive-qa"]
 Style = Literal["completion", "chat"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Baseline = Literal["majority", "prompting", "supervised"]

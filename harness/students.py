@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,12 +11,17 @@ from pydantic import BaseModel
 
 from harness.errors import HarnessError, did_you_mean, one_of
 from harness.files import canonical_json
+from harness.generators.locate import ModelPlace
+from harness.spec import Family, Task
 
 if TYPE_CHECKING:
     from students.protocol import StudentModel
 
 ENTRY_POINTS = "harness.students"
-BUILT_IN = ("linear", "bilstm")
+PRETRAINED_KEYS = {"model", "revision"}
+"""The settings that name pre-trained weights; what counts is the weights' identity, not where they were found."""
+
+BUILT_IN = ("linear", "bilstm", "pair_bilstm", "bidaf", "encoder")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class StudentConfig:
     module: str
     version: int
     settings: BaseModel
+    families: tuple[Family, ...]
+    pretrained: ModelPlace | None = None
 
     @property
     def signature(self) -> str:
@@ -41,11 +47,17 @@ class StudentConfig:
         return {
             "student": self.student,
             "version": self.version,
-            "settings": self.settings.model_dump(mode="json"),
+            "settings": self.settings.model_dump(
+                mode="json", exclude={"model", "revision"} if self.pretrained else None
+            ),
+            "pretrained": self.pretrained.identity if self.pretrained else None,
         }
 
-    def new(self, labels: Sequence[str]) -> "StudentModel":
-        student: StudentModel = importlib.import_module(self.module).Student(self.settings, labels)
+    def new(self, task: Task) -> "StudentModel":
+        from students.protocol import Target
+
+        target = Target(task.family, task.labels, self.pretrained)
+        student: StudentModel = importlib.import_module(self.module).Student(self.settings, target)
         return student
 
     def load(self, folder: Path) -> "StudentModel":

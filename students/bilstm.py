@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from pydantic import Field
 
-from students.protocol import Examples, History, Probabilities, Report, StudentSettings
+from students.protocol import Examples, Family, History, Probabilities, Report, StudentSettings, Target
 from students.words import Vocabulary, length_batches, pad
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ class Student:
     """See the module."""
 
     VERSION: ClassVar[int] = 1
-    FAMILIES: ClassVar[tuple[str, ...]] = ("text-classification",)
+    FAMILIES: ClassVar[tuple[Family, ...]] = ("text-classification",)
 
-    def __init__(self, settings: Settings, labels: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, target: Target) -> None:
         self.settings = settings
-        self.labels = list(labels)
+        self.labels = list(target.labels)
         self._vocabulary = Vocabulary(())
         self._network: BiLstmClassifier | None = None
 
@@ -188,7 +188,7 @@ class Student:
         from safetensors.torch import load_file
 
         described = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
-        student = cls(Settings(**described["settings"]), described["labels"])
+        student = cls(Settings(**described["settings"]), Target("text-classification", tuple(described["labels"])))
         student._vocabulary = Vocabulary(tuple(described["words"]))
         student._network = student._new_network()
         student._network.load_state_dict(load_file(folder / MODEL))

@@ -4,14 +4,13 @@ The plainest student there is, and a strong one: it sees which words a PLM uses 
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
 
-from students.protocol import Examples, History, Probabilities, Report, StudentSettings
+from students.protocol import Examples, Family, History, Probabilities, Report, StudentSettings, Target
 
 MODEL, VOCABULARY = "linear.safetensors", "linear.json"
 
@@ -29,11 +28,11 @@ class Student:
     """See the module. After `fit` or `load` it holds a vectorizer and the regression's weights [labels, features]."""
 
     VERSION: ClassVar[int] = 1
-    FAMILIES: ClassVar[tuple[str, ...]] = ("text-classification",)
+    FAMILIES: ClassVar[tuple[Family, ...]] = ("text-classification",)
 
-    def __init__(self, settings: Settings, labels: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, target: Target) -> None:
         self.settings = settings
-        self.labels = list(labels)
+        self.labels = list(target.labels)
         self._vectorizer: Any = None
         self._weight = np.zeros((0, 0))
         self._bias = np.zeros(0)
@@ -99,7 +98,7 @@ class Student:
         from safetensors.numpy import load_file
 
         described = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
-        student = cls(Settings(**described["settings"]), described["labels"])
+        student = cls(Settings(**described["settings"]), Target("text-classification", tuple(described["labels"])))
         arrays = load_file(folder / MODEL)
         student._weight, student._bias = arrays["weight"], arrays["bias"]
         student._vectorizer = student._new_vectorizer(vocabulary=described["terms"])

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from students.protocol import Examples, History, StudentSettings
+from students.protocol import Examples, History, StudentSettings, Target
 
 
 class Settings(StudentSettings):
@@ -38,8 +38,8 @@ class Student:
     VERSION = 7
     FAMILIES = ("text-classification",)
 
-    def __init__(self, settings, labels):
-        self.settings, self.labels, self.words = settings, list(labels), {}
+    def __init__(self, settings, target):
+        self.settings, self.labels, self.words = settings, list(target.labels), {}
 
     def fit(self, examples, seed, report):
         for text, label in zip(examples.text, examples.label):
@@ -64,7 +64,7 @@ class Student:
     @classmethod
     def load(cls, folder):
         described = json.loads((folder / "words.json").read_text())
-        student = cls(Settings(**described["settings"]), described["labels"])
+        student = cls(Settings(**described["settings"]), Target("text-classification", described["labels"]))
         student.words = described["words"]
         return student
 '''

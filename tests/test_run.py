@@ -62,14 +62,14 @@ class Place:
         folders = ["--store", str(self.folder / "store"), "--out", str(self.folder / "out")]
         return [sys.executable, "-m", "harness.cli", "run", str(self.folder / "board.yaml"), *folders, *options]
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        """The run in a process group of its own."""
+    def start(self, *options: str, **variables: str) -> subprocess.Popen[str]:
+        """The run in a process group of its own, with further environment variables."""
         return subprocess.Popen(
             self.command("--json", *options),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env=environment() | variables,
             start_new_session=True,
             # A shell that runs the tests in the background has them ignore the interrupt, and their children with them.
             preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
@@ -395,3 +395,60 @@ def test_a_run_killed_at_many_instants_ends_with_the_results_of_an_undisturbed_o
     record_property("kills_by_stage", dict(hit))
     print("kills by stage:", dict(hit))
     assert hit.total() - hit["between"] >= 8
+
+
+KILL_AT_A_WRITE = """
+import os, signal, sys
+
+left, store = int(os.environ["KILL_AT"]), os.environ["KILL_STORE"]
+
+def watch(event, arguments):
+    global left
+    writes = event in ("os.rename", "os.mkdir", "os.rmdir") or (
+        event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    )
+    if writes and isinstance(arguments[0], (str, os.PathLike)) and os.fspath(arguments[0]).startswith(store):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if "KILL_COUNT" in os.environ:
+            os.write(2, b"WRITE" + bytes([10]))
+
+sys.addaudithook(watch)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_midst_of_its_writes_ends_with_the_results_of_an_undisturbed_one(
+    tmp_path: Path, record_property: Any
+) -> None:
+    """Every creation, renaming or removal of a file in the store is an instant to die at; two dozen of them are tried.
+
+    Each kill is at its own place in a run from the start, and what it leaves is the next one's ground.
+    """
+    quiet, killed = place(tmp_path / "quiet", profile=True), place(tmp_path / "killed", profile=True)
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(KILL_AT_A_WRITE)
+    hook = {"PYTHONPATH": str(tmp_path / "hook")}
+    counted = quiet.start(
+        *("--workers", "1"), **hook, KILL_AT="-1", KILL_STORE=str(quiet.folder / "store"), KILL_COUNT="yes"
+    )
+    writes = finish(counted)[1].count("WRITE\n")
+    plan = make_plan(resolve_board(str(killed.folder / "board.yaml"), None), Selection())
+    kills, hit = 24, Counter[str]()
+    for number in range(kills):
+        before = sum(killed.store.find(job.stage.name, job.key) is not None for job in plan.jobs.values())
+        wanted = len(plan.jobs) * (number + 1) // (kills + 1)  # jobs that ought to be done when this kill is over
+        at = max(1, writes * max(1, wanted - before) // len(plan.jobs) + number % 7 - 3)
+        process = killed.start(*("--workers", "1"), **hook, KILL_AT=str(at), KILL_STORE=str(killed.folder / "store"))
+        process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL
+        missing = (job.stage.name for job in plan.jobs.values() if killed.store.find(job.stage.name, job.key) is None)
+        hit[next(missing, "results")] += 1
+        assert damage(killed.store) == []
+    killed.run("--workers", "1")
+    assert killed.timeless() == quiet.timeless()
+    assert damage(killed.store) == []
+    record_property("kills_by_stage", dict(hit))
+    print("kills by stage:", dict(hit), "of", writes, "writes")
+    assert {"synthesize", "measure", "train", "score", "prompt", "profile"} <= set(hit)

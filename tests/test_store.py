@@ -417,11 +417,11 @@ def small_files_only(most_bytes: int) -> Iterator[None]:
 @pytest.mark.parametrize("name", ["linear", "bilstm"])
 def test_a_student_too_large_for_the_disk_is_one_clear_error_and_no_traceback(name: str, store: Store) -> None:
     from harness.students import student_module
-    from students.protocol import Examples
+    from students.protocol import Examples, Target
 
     module = student_module(name)
     settings = {"epochs": 1, "hidden": 8} if name == "bilstm" else {"min_rows": 1}
-    student = module.Student(module.Settings(**settings), ["bad", "good"])
+    student = module.Student(module.Settings(**settings), Target("text-classification", ("bad", "good")))
     student.fit(Examples(["a good film", "a bad film"] * 10, ["good", "bad"] * 10), 1, lambda *_: None)
     commit(store, OTHER)
     with (

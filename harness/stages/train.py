@@ -34,6 +34,7 @@ class Train:
 
     def identity(self) -> dict[str, Any]:
         return {
+            "family": self.task.spec.family,
             "labels": list(self.task.spec.labels),
             "student": self.student.identity(),
             "seed": self.seed,
@@ -50,7 +51,7 @@ class Train:
         else:
             data = read_synthetic(io.inputs[DATA_INPUT])
             examples = Examples(data.text, data.label)
-        student = self.student.new(self.task.spec.labels)
+        student = self.student.new(self.task.spec)
         start = time.perf_counter()
 
         def report(done: float, total: float, note: str) -> None:

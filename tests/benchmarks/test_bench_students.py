@@ -19,10 +19,11 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from students import bilstm, linear
-from students.protocol import Examples
+from students.protocol import Examples, Target
 from students.words import Vocabulary, pad
 
 LABELS = ["negative", "positive"]
+TARGET = Target("text-classification", tuple(LABELS))
 N_BILSTM, N_LINEAR = 2_000, 10_000
 
 
@@ -79,11 +80,11 @@ def train_packed(examples: Examples, settings: bilstm.Settings) -> None:
 
 
 def train_ours(examples: Examples) -> None:
-    bilstm.Student(bilstm.Settings(epochs=1), LABELS).fit(examples, 13, lambda done, total, note: None)
+    bilstm.Student(bilstm.Settings(epochs=1), TARGET).fit(examples, 13, lambda done, total, note: None)
 
 
 def fit_ours(examples: Examples) -> None:
-    linear.Student(linear.Settings(), LABELS).fit(examples, 13, lambda done, total, note: None)
+    linear.Student(linear.Settings(), TARGET).fit(examples, 13, lambda done, total, note: None)
 
 
 def fit_pipeline(examples: Examples) -> None:

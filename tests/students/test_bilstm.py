@@ -15,10 +15,11 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from students import linear
 from students.bilstm import Settings, Student
 from students.networks import BiLstmClassifier
-from students.protocol import Examples, History, Probabilities
+from students.protocol import Examples, History, Probabilities, Target
 from students.words import pad
 
 LABELS = ["first", "second"]
+TARGET = Target("text-classification", tuple(LABELS))
 TOLERANCE = 1e-5
 SMALL = Settings(embedding=8, hidden=8, learning_rate=1e-2, epochs=3)
 LENGTHS = [1, 400, 3, 57, 2, 400, 199]
@@ -111,7 +112,7 @@ def marked_rows(count: int) -> Examples:
 
 
 def train(examples: Examples, settings: Settings = SMALL, seed: int = 13) -> tuple[Student, History]:
-    student = Student(settings, LABELS)
+    student = Student(settings, TARGET)
     return student, student.fit(examples, seed, lambda done, total, note: None)
 
 
@@ -149,7 +150,7 @@ def test_it_learns_what_only_the_order_of_the_words_tells() -> None:
     examples, unseen = order_rows(1000, seed=1), order_rows(300, seed=2)
     student, _ = train(examples, Settings(embedding=16, hidden=16, learning_rate=1e-2, epochs=12, dropout=0.1))
     assert right(student.predict_proba(unseen), unseen) > 0.95
-    bag = linear.Student(linear.Settings(ngrams=1), LABELS)
+    bag = linear.Student(linear.Settings(ngrams=1), TARGET)
     bag.fit(examples, 13, lambda done, total, note: None)
     assert right(bag.predict_proba(unseen), unseen) < 0.6  # otherwise the task would show nothing
 
@@ -234,7 +235,7 @@ def test_training_ends_after_as_many_epochs_without_a_better_one_as_patience_say
 
 def test_without_early_stopping_every_epoch_is_reported() -> None:
     reports: list[tuple[float, float, str]] = []
-    Student(SMALL, LABELS).fit(order_rows(100, seed=1), 13, lambda *report: reports.append(report))
+    Student(SMALL, TARGET).fit(order_rows(100, seed=1), 13, lambda *report: reports.append(report))
     assert [done for done, _, _ in reports][-1] == reports[0][1] == 3 * 90
     assert {note for _, _, note in reports} == {"epoch 1", "epoch 2", "epoch 3"}
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from students.linear import Settings, Student
-from students.protocol import Examples
+from students.protocol import Examples, Target
 
 LABELS = ["negative", "neutral", "positive"]
 TOLERANCE = 1e-9
@@ -36,7 +36,7 @@ def unseen() -> Examples:
 
 
 def fitted(examples: Examples, labels: list[str], settings: Settings | None = None) -> Student:
-    student = Student(settings or Settings(), labels)
+    student = Student(settings or Settings(), Target("text-classification", tuple(labels)))
     student.fit(examples, 13, lambda done, total, note: None)
     return student
 
@@ -114,7 +114,7 @@ def test_parameters_count_a_weight_per_label_and_term_a_bias_and_the_document_fr
 
 
 def test_the_seed_changes_nothing_for_the_optimum_is_unique() -> None:
-    other = Student(Settings(), LABELS)
+    other = Student(Settings(), Target("text-classification", tuple(LABELS)))
     other.fit(rows(LABELS), 21, lambda done, total, note: None)
     np.testing.assert_array_equal(other.predict_proba(unseen()), fitted(rows(LABELS), LABELS).predict_proba(unseen()))
 
