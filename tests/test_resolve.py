@@ -104,8 +104,8 @@ measures: [self_blue, distinct_n]
         "(shipped: review-gpt-06m, review-gpt-2m, review-gpt-7m)",
         "  board.yaml:11: generators[3]: 'b' stands twice; give one of them another 'name'",
         "  board.yaml:11: generators[3].data: nowhere.jsonl: no such file or folder",
-        "  board.yaml:13: students[0]: unknown student 'liner'; did you mean 'linear'? (known: bidaf, bilstm, encoder, linear, "
-        "pair_bilstm)",
+        "  board.yaml:13: students[0]: unknown student 'liner'; did you mean 'linear'? (known: bidaf, bilstm, encoder, "
+        "linear, pair_bilstm)",
         "  board.yaml:14: students[1].min_rows: expected a number greater than or equal to 1, found 0",
         "  board.yaml:14: students[1].ngrms: unknown key 'ngrms'; did you mean 'ngrams'? (known: "
         "inverse_regularization, max_iterations, min_rows, ngrams)",
@@ -123,8 +123,8 @@ def test_the_errors_of_a_task_file_stand_under_the_place_that_names_it(folder: P
     assert errors(board(folder)) == [
         "board.yaml has 1 error:",
         "  board.yaml:3: tasks[0]: films.yaml has 2 errors:",
-        "    films.yaml:3: family: expected 'text-classification', 'text-pair-classification' or 'extractive-qa', found "
-        "'sentiment'",
+        "    films.yaml:3: family: expected 'text-classification', 'text-pair-classification' or 'extractive-qa', "
+        "found 'sentiment'",
         "    films.yaml:19: metric: expected 'accuracy' or 'macro_f1', found 'f1'",
     ]
 
