@@ -30,8 +30,9 @@ Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
 Family = Literal["text-classification", "text-pair-classification", "extractive-qa"]
 Style = Literal["completion", "chat"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-Baseline = Literal["majority", "prompting", "supervised"]
-Column = Literal["text", "label"]
+Baseline = Literal["majority", "prompting", "prompting-calibrated", "supervised"]
+Metric = Literal["accuracy", "macro_f1", "exact_match", "f1"]
+Column = Literal["text", "text_pair", "label", "id", "context", "question", "answers"]
 HubName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*$", max_length=200)]
 
 MAX_ROWS = 10_000_000
@@ -63,14 +64,31 @@ class SplitSource(Spec):
         return self
 
 
+class ContextSource(SplitSource):
+    """Real unlabelled text that contexts are drawn from: premises, paragraphs."""
+
+    unit: Literal["text", "sentence"] = Field("text", description="sentence: each sentence of a text is a context")
+
+
 class Prompts(Spec):
-    """The prompts of one style. `<C>` stands for the context, `<X>` for the text."""
+    """The prompts of one style. `<C>` stands for the context, `<X>` for the text, `<Y>` for the answer."""
 
     context: tuple[str, ...] = Field((), description="label-free prompts for the context stage; none: no such stage")
-    text: dict[str, tuple[str, ...]] = Field(description="label -> prompts after which the PLM writes a text")
-    classify: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="label -> prompts for PROMPTING; completion prompts end in <X>"
+    text: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="label -> prompts after which the PLM writes a text (families with labels)"
     )
+    question: tuple[str, ...] = Field((), description="prompts with <C> and <Y> after which it asks (extractive-qa)")
+    classify: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="label -> prompts for PROMPTING; completion prompts hold <X>"
+    )
+    answer: str | None = Field(None, description="PROMPTING of extractive-qa: a prompt with <C> and the question <X>")
+
+
+class SelfDebiasing(Spec):
+    """Self-debiasing against the other labels' prompts (Schick et al., TACL 2021)."""
+
+    decay: float = Field(200.0, ge=0, le=1e6, description="the paper's lambda")
+    epsilon: float = Field(0.01, gt=0, le=1, description="the least that a token's probability is scaled by")
 
 
 class PromptSet(Spec):
@@ -86,7 +104,17 @@ class PromptSet(Spec):
     stop: Annotated[str, Field(min_length=1, max_length=20)] | None = Field(
         '"', description="a text ends at this string; null: at a newline, else after the last whole sentence"
     )
+    cut_after: Annotated[str, Field(min_length=1, max_length=20)] | None = Field(
+        None, description="a text is cut after the first of this, and dropped without one: '?' for questions"
+    )
+    self_debiasing: SelfDebiasing | None = None
+    candidates: str = Field(
+        "rules",
+        pattern=r"^(rules|spacy:[A-Za-z0-9_-]+)$",
+        description="what finds answers in a context: rules, spacy:PIPELINE",
+    )
     max_new_tokens: StrictInt = Field(40, ge=1, le=4096)
+    answer_max_new_tokens: StrictInt = Field(20, ge=1, le=1024)
     context_max_new_tokens: StrictInt = Field(10, ge=1, le=1024)
     min_words: StrictInt = Field(10, ge=1, le=1000)
     samples_per_context: StrictInt = Field(32, ge=1, le=10_000)
@@ -105,18 +133,40 @@ class Task(Spec):
     title: Line
     family: Family
     language: str = Field("en", max_length=20)
-    labels: tuple[Name, ...] = Field(min_length=2, max_length=1000)
-    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+    labels: tuple[Name, ...] = Field((), max_length=1000, description="none for extractive-qa")
+    metric: Metric = Field(description="default: accuracy; f1 for extractive-qa")
     splits: dict[Literal["train", "test", "unlabelled"], SplitSource]
+    contexts: tuple[ContextSource, ...] = Field(
+        (), max_length=10, description="families with real contexts: where they come from; the first in reach is used"
+    )
     prompts: dict[Name, PromptSet] = Field(min_length=1)
     license: Line = "see the data's own page"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_metric(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "metric" not in data:
+            return {**data, "metric": "f1" if data.get("family") == "extractive-qa" else "accuracy"}
+        return data
+
     @model_validator(mode="after")
-    def _has_test(self) -> "Task":
+    def _whole(self) -> "Task":
         if "test" not in self.splits:
             raise ValueError("'splits' has no 'test': students are scored on real rows")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a label stands twice in 'labels'")
+        is_qa = self.family == "extractive-qa"
+        if is_qa and self.labels:
+            raise ValueError("extractive-qa has no labels: leave 'labels' out")
+        if not is_qa and len(self.labels) < 2:
+            raise ValueError(f"{self.family} needs at least two 'labels'")
+        if (self.metric in ("exact_match", "f1")) != is_qa:
+            known = "exact_match or f1" if is_qa else "accuracy or macro_f1"
+            raise ValueError(f"the metric of {self.family} is {known}, found '{self.metric}'")
+        if self.contexts and self.family == "text-classification":
+            raise ValueError("text-classification has no real contexts: leave 'contexts' out")
+        if not self.contexts and self.family != "text-classification":
+            raise ValueError(f"{self.family} needs 'contexts': real unlabelled texts to write about")
         return self
 
 
