@@ -33,7 +33,12 @@ class FakePlm:
     write: Write
     calls: list[tuple[list[str], Decoding, int]] = field(default_factory=list)
 
-    def generate(self, prompts: Sequence[str], decoding: Decoding, seed: int) -> list[Completion]:
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        return True
+
+    def generate(
+        self, prompts: Sequence[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
+    ) -> list[Completion]:
         self.calls.append((list(prompts), decoding, seed))
         return [
             Completion(self.write(prompt, seed, place), "stop", len(prompt.split()), 7, -1.5 * place)
@@ -178,7 +183,7 @@ def test_the_recipes_decoding_reaches_the_plm() -> None:
     plm = FakePlm(numbered)
     synthesize(replace(recipe(context=True), top_p=0.5, top_k=7, temperature=0.3), plm, Kept(), 10)
     asked = {("Movie" in prompts[0], decoding) for prompts, decoding, _ in plm.calls}
-    assert asked == {(True, Decoding(10, 0.5, 7, 0.3, '"')), (False, Decoding(40, 0.5, 7, 0.3, '"'))}
+    assert asked == {(True, Decoding(10, 0.5, 7, 0.3, ('"',))), (False, Decoding(40, 0.5, 7, 0.3, ('"',)))}
 
 
 # --- what is dropped

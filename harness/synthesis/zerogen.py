@@ -43,7 +43,8 @@ class Recipe:
     seed: int
 
     def decoding(self, max_new_tokens: int) -> Decoding:
-        return Decoding(max_new_tokens, self.top_p, self.top_k, self.temperature, self.prompt_set.stop)
+        stop = () if self.prompt_set.stop is None else (self.prompt_set.stop,)
+        return Decoding(max_new_tokens, self.top_p, self.top_k, self.temperature, stop)
 
 
 @dataclass(frozen=True, slots=True)
