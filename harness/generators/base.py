@@ -62,16 +62,21 @@ class TextGenerator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScoredPrompt:
-    """A prompt around a text: the loss is the mean over `prefix + text + suffix`, or over `text` alone."""
+    """A prompt in parts, which in the completion style make one string. `text` and `context` (None: there is none) are
+    the places among them of the text that is judged and of the one that it goes with. In the chat style the text is
+    the last part and the reply; the parts before it are the user's message."""
 
-    prefix: str
-    text: str
-    suffix: str
+    parts: tuple[str, ...]
+    text: int
+    context: int | None = None
 
 
 class TextScorer(Protocol):
-    """A loaded PLM that says how well prompts fit."""
+    """A loaded PLM that says how likely prompts are."""
 
     def mean_losses(self, prompts: Sequence[ScoredPrompt], text_only: bool) -> list[float]:
-        """Mean token loss of each prompt in nats."""
+        """Mean token loss of each prompt in nats, or of its text alone; 0 where there is no token to predict.
+
+        A prompt longer than what the PLM can read loses the end of its context first, then the end of its text.
+        """
         ...

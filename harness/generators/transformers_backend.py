@@ -146,12 +146,17 @@ class TransformersGenerator:
         return self._stop_tokens[stop]
 
     def mean_losses(self, prompts: Sequence[ScoredPrompt], text_only: bool) -> list[float]:
-        """Mean token loss in nats of each prompt, or of the text within it.
+        """Mean token loss in nats of each prompt, or of the text within it; 0 where there is no token to predict.
 
-        A text that does not fit into the PLM's positions is cut at its end; what stands around it is kept.
+        A prompt that does not fit into the PLM's positions loses the end of its context, and only if that is not
+        enough the end of its text; what stands around them is kept.
+
+        Raises:
+            HarnessError: a prompt does not fit without context and text.
         """
         encoded = [self._encode_scored(prompt) for prompt in prompts]
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index][0]), reverse=True)
+        order = [index for index, (ids, _, _) in enumerate(encoded) if len(ids) > 1]
+        order.sort(key=lambda index: len(encoded[index][0]), reverse=True)
         losses = [0.0] * len(encoded)
         start = 0
         while start < len(order):
@@ -164,10 +169,33 @@ class TransformersGenerator:
 
     def _encode_scored(self, prompt: ScoredPrompt) -> tuple[list[int], int, int]:
         """Token ids of the whole, cut to fit, and the range of those that belong to the text."""
-        prefix = self.render(prompt.prefix) if self.style == "chat" else prompt.prefix
+        parts = list(prompt.parts)
+        ids, first, last = self._encode_parts(parts, prompt.text)
+        while prompt.context is not None and parts[prompt.context] and len(ids) > self.max_positions:
+            parts[prompt.context] = self._without_end(parts[prompt.context], len(ids) - self.max_positions)
+            ids, first, last = self._encode_parts(parts, prompt.text)
+        excess = len(ids) - self.max_positions
+        if excess > 0:
+            if last - first <= excess:
+                raise HarnessError(f"a PROMPTING prompt leaves no room for a text in {self.max_positions} positions")
+            ids = ids[: last - excess] + ids[last:]
+            last -= excess
+        return ids, first, last
+
+    def _without_end(self, text: str, tokens: int) -> str:
+        """A text without its last tokens. A second look at the whole must say whether it fits: tokens can join."""
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False)
+        offsets = encoding.offset_mapping
+        return text[: offsets[-tokens][0]] if tokens < len(offsets) else ""
+
+    def _encode_parts(self, parts: list[str], place: int) -> tuple[list[int], int, int]:
+        """Token ids of the whole, and the range of those that belong to the text, which is the part at `place`."""
+        prefix, text, suffix = "".join(parts[:place]), parts[place], "".join(parts[place + 1 :])
+        if self.style == "chat":
+            prefix = self.render(prefix)
         # In byte-level vocabularies a word's token begins with the space before it.
-        boundary = len(prefix.rstrip(" ")) if prompt.text else len(prefix)
-        whole = prefix + prompt.text + prompt.suffix
+        boundary = len(prefix.rstrip(" ")) if text else len(prefix)
+        whole = prefix + text + suffix
         encoding = self.tokenizer(
             whole,
             add_special_tokens=self.style == "completion",
@@ -175,15 +203,9 @@ class TransformersGenerator:
             truncation=False,
         )
         ids, offsets = list(encoding.input_ids), encoding.offset_mapping
-        text_end = len(prefix) + len(prompt.text)
+        text_end = len(prefix) + len(text)
         first = next((i for i, (_, end) in enumerate(offsets) if end > boundary), len(ids))
         last = next((i for i, (start, end) in enumerate(offsets) if start >= text_end and end > start), len(ids))
-        excess = len(ids) - self.max_positions
-        if excess > 0:
-            if last - first <= excess:
-                raise HarnessError(f"a PROMPTING prompt leaves no room for a text in {self.max_positions} positions")
-            ids = ids[: last - excess] + ids[last:]
-            last -= excess
         return ids, first, last
 
     @torch.inference_mode()

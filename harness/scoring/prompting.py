@@ -1,23 +1,36 @@
-"""PROMPTING (Ye et al., 2022): a PLM classifies by how well each label's prompt fits around the text."""
+"""PROMPTING (Ye et al., 2022): the PLM itself does the task, by how likely prompts are or by what it writes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import bisect
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.generators.base import ScoredPrompt, TextScorer
+from harness.data.examples import Examples
+from harness.errors import HarnessError
+from harness.generators.base import Decoding, ScoredPrompt, TextGenerator, TextScorer
 from harness.spec import Prompts, Style
-from harness.synthesis.prompts import TEXT
+from harness.synthesis.prompts import CONTEXT, TEXT, fill
+
+_PLACEHOLDERS = re.compile(f"({CONTEXT}|{TEXT})")
+_CHARACTERS_PER_BLOCK = 40_000
+"""Of prompts that are read together: about 10,000 tokens, whose keys and values a large PLM has room for."""
 
 
 @dataclass(frozen=True)
 class PromptClassifier:
     """Mean token loss per label, averaged over the label's prompts; the lowest loss wins.
 
-    `loss` says what is averaged: the tokens of the whole prompt (the paper) or those of the text in it. In the chat
-    style the prompt is the user's message and the text the reply, whose loss is taken.
+    `<X>` stands for the text; of a pair `<C>` is the first text and `<X>` the second. `loss` says what is averaged: the
+    tokens of the whole prompt (the paper) or those of `<X>` in it. In the chat style the prompt is the user's message
+    and `<X>` the reply, whose loss is taken.
+
+    `calibrated` (ProGen, Ye et al., 2022) subtracts from each prompt's loss that of the same prompt with an empty
+    `<X>`, so that a label whose words are likely by themselves has no advantage. That is the mean over the whole empty
+    prompt, whatever `loss` is and in either style: it holds no text to average over.
     """
 
     scorer: TextScorer
@@ -25,21 +38,117 @@ class PromptClassifier:
     prompts: Prompts
     loss: Literal["prompt", "text"]
     style: Style
+    calibrated: bool = False
+    _without_text: dict[ScoredPrompt, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def predict_proba(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
-        """[rows, labels]: softmax of minus the mean loss. Its order is the decision; it is not calibrated."""
-        losses = np.zeros((len(texts), len(self.labels)))
+    def predict_proba(self, examples: Examples) -> npt.NDArray[np.float64]:
+        """[rows, labels]: softmax of minus the loss. Its order is the decision; it is not calibrated as such."""
+        losses = np.zeros((len(examples), len(self.labels)))
         for column, label in enumerate(self.labels):
             templates = self.prompts.classify[label]
             for template in templates:
-                scored = [self._around(template, text) for text in texts]
+                scored = self._prompts(template, examples)
                 text_only = self.loss == "text" or self.style == "chat"
-                losses[:, column] += np.array(self.scorer.mean_losses(scored, text_only)) / len(templates)
+                found = np.array(self.scorer.mean_losses(scored, text_only))
+                if self.calibrated:
+                    found -= self._losses_without_text(scored)
+                losses[:, column] += found / len(templates)
         weights = np.exp(losses.min(axis=1, keepdims=True) - losses)
         return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
-    def _around(self, template: str, text: str) -> ScoredPrompt:
+    def _prompts(self, template: str, examples: Examples) -> list[ScoredPrompt]:
+        pieces = _PLACEHOLDERS.split(template)
         if self.style == "chat":
-            return ScoredPrompt(template, text, "")
-        prefix, _, suffix = template.partition(TEXT)
-        return ScoredPrompt(prefix, text, suffix)
+            pieces.append(TEXT)
+        place = pieces.index(TEXT)
+        if not len(examples.text_pair):
+            return [ScoredPrompt((*pieces[:place], text, *pieces[place + 1 :]), place) for text in examples.text]
+        context_place = pieces.index(CONTEXT)
+        prompts = []
+        for context, text in zip(examples.text, examples.text_pair, strict=True):
+            parts = list(pieces)
+            parts[context_place], parts[place] = context, text
+            prompts.append(ScoredPrompt(tuple(parts), place, context_place))
+        return prompts
+
+    def _losses_without_text(self, prompts: list[ScoredPrompt]) -> npt.NDArray[np.float64]:
+        """The loss of each prompt with an empty text; those of single texts are all the same one, computed once."""
+        empty = [replace(one, parts=(*one.parts[: one.text], "", *one.parts[one.text + 1 :])) for one in prompts]
+        new = [one for one in dict.fromkeys(empty) if one not in self._without_text]
+        self._without_text.update(zip(new, self.scorer.mean_losses(new, text_only=False), strict=True))
+        return np.array([self._without_text[one] for one in empty])
+
+
+@dataclass(frozen=True)
+class PromptAnswerer:
+    """Extractive QA by greedy writing after the template, in which `<C>` is the context and `<X>` the question.
+
+    The answer ends at the stop string or the first newline. In the chat style, where a reply may begin with either
+    (an answer in quotes), it ends at the first that comes after something else.
+    """
+
+    generator: TextGenerator
+    template: str
+    style: Style
+    stop: str | None
+    max_new_tokens: int
+
+    def predict_answers(self, examples: Examples, progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """What the PLM answers each question, "" where it writes nothing.
+
+        A prompt too long for the PLM loses the end of its context.
+
+        Args:
+            progress: called with (questions done, questions in all) after every block.
+
+        Raises:
+            HarnessError: a question does not fit even without a context.
+        """
+        prompts = [
+            self._prompt(context, question)
+            for context, question in zip(examples.context, examples.question, strict=True)
+        ]
+        ends = tuple(end for end in (self.stop, "\n") if end)
+        decoding = Decoding(self.max_new_tokens, top_k=1, stop=ends if self.style == "completion" else ())
+        answers = [""] * len(prompts)
+        done = 0
+        for block in _blocks(prompts):
+            completions = self.generator.generate([prompts[row] for row in block], decoding, seed=0)
+            for row, completion in zip(block, completions, strict=True):
+                answers[row] = self._cut(completion.text, ends)
+            done += len(block)
+            if progress is not None:
+                progress(done, len(prompts))
+        return answers
+
+    def _prompt(self, context: str, question: str) -> str:
+        def cut(length: int) -> str:
+            return fill(self.template, context=context[:length], text=question)
+
+        if self.generator.fits(cut(len(context)), self.max_new_tokens):
+            return cut(len(context))
+        too_long = bisect.bisect_left(
+            range(len(context)), True, key=lambda length: not self.generator.fits(cut(length), self.max_new_tokens)
+        )
+        if too_long == 0:
+            raise HarnessError(f"a PROMPTING prompt leaves no room for a context: {cut(0)[:80]!r}")
+        return cut(too_long - 1)
+
+    def _cut(self, text: str, ends: tuple[str, ...]) -> str:
+        if self.style == "chat":
+            text = text.strip()
+            if self.stop is not None:
+                text = text.removeprefix(self.stop)
+        for end in ends:
+            text = text.partition(end)[0]
+        return text.strip()
+
+
+def _blocks(prompts: Sequence[str]) -> list[list[int]]:
+    """Rows of prompts of similar length, the longest first, each block padded to at most so many characters."""
+    blocks: list[list[int]] = []
+    for row in sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True):
+        if not blocks or (len(blocks[-1]) + 1) * len(prompts[blocks[-1][0]]) > _CHARACTERS_PER_BLOCK:
+            blocks.append([])
+        blocks[-1].append(row)
+    return blocks

@@ -88,6 +88,8 @@ class ProfilePrompting:
         return {"prompting": self.prompting.identity(), "machine": self.machine, "version": self.version}
 
     def run(self, io: StageIO) -> Record:
+        from students.protocol import Examples
+
         plm = self.prompting.load(io)
         weights = list(plm.model.parameters())
         sizes = [
@@ -95,4 +97,6 @@ class ProfilePrompting:
             Value("size_bytes", sum(w.numel() * w.element_size() for w in weights), "bytes", "accounting"),
         ]
         classifier = self.prompting.classifier(plm)
-        return _profile(io, profile_texts(self.prompting.task), classifier.predict_proba, sizes)
+        return _profile(
+            io, profile_texts(self.prompting.task), lambda texts: classifier.predict_proba(Examples(texts)), sizes
+        )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from harness.data.examples import Examples
 from harness.data.real import RealTask
 from harness.generators.base import TextScorer
 from harness.generators.locate import ModelPlace
@@ -65,6 +66,6 @@ class Prompt:
         classifier = self.classifier(self.load(io))
         parts = []
         for start in range(0, len(split), _ROWS_PER_STEP):
-            parts.append(classifier.predict_proba(split.text[start : start + _ROWS_PER_STEP]))
+            parts.append(classifier.predict_proba(Examples(split.text[start : start + _ROWS_PER_STEP])))
             io.progress.update(min(start + _ROWS_PER_STEP, len(split)), len(split), "rows")
         return write_scores(io.out, self.task, split, np.concatenate(parts))

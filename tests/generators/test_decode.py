@@ -1,5 +1,6 @@
 """The decode loop and the PLM backend against transformers' own generation, warpers and losses."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -285,7 +286,7 @@ def test_the_greedy_draw_takes_the_first_of_equals_whatever_the_uniforms() -> No
     logits = torch.zeros((DRAWS, 5))
     logits[:, [1, 3]] = 2.0
     uniforms = torch.rand((DRAWS, UNIFORMS), generator=torch.Generator().manual_seed(20), dtype=torch.float64)
-    assert draw(logits, Decoding(1, top_k=1), uniforms).unique().tolist() == [1]
+    assert set(draw(logits, Decoding(1, top_k=1), uniforms).tolist()) == {1}
 
 
 # --- (c) self-debiasing
@@ -454,9 +455,11 @@ def encode(plm: TransformersGenerator, text: str) -> list[int]:
     return ids
 
 
-WHOLE = ScoredPrompt(
-    "This is a wonderful, brilliant movie.", " I loved it, and the acting is superb", ". Go and see it."
-)
+def around(prefix: str, text: str, suffix: str) -> ScoredPrompt:
+    return ScoredPrompt((prefix, text, suffix), text=1)
+
+
+WHOLE = around("This is a wonderful, brilliant movie.", " I loved it, and the acting is superb", ". Go and see it.")
 LONG = " it was a long film and then it went on" * 20
 
 
@@ -464,14 +467,14 @@ LONG = " it was a long film and then it went on" * 20
 def test_a_mean_loss_is_transformers_loss_of_the_prompt_by_itself(plm: TransformersGenerator, text_only: bool) -> None:
     prompts = [
         WHOLE,
-        ScoredPrompt("", "A film", ""),
-        ScoredPrompt("Awful! Avoid this movie.", " It", ""),
-        ScoredPrompt("A wonderful film:", " Great performances, a beautiful story and a perfect ending.", " The end"),
+        around("", "A film", ""),
+        around("Awful! Avoid this movie.", " It", ""),
+        around("A wonderful film:", " Great performances, a beautiful story and a perfect ending.", " The end"),
     ]
     expected = []
     for prompt in prompts:
-        parts = [encode(plm, part) for part in (prompt.prefix, prompt.text, prompt.suffix)]
-        ids = encode(plm, prompt.prefix + prompt.text + prompt.suffix)
+        parts = [encode(plm, part) for part in prompt.parts]
+        ids = encode(plm, "".join(prompt.parts))
         assert ids == [token for part in parts for token in part], "choose texts whose parts are whole tokens"
         first = len(parts[0]) if text_only else 0
         last = first + len(parts[1]) if text_only else len(ids)
@@ -480,7 +483,7 @@ def test_a_mean_loss_is_transformers_loss_of_the_prompt_by_itself(plm: Transform
 
 
 def test_a_space_before_the_text_belongs_to_the_texts_first_word(plm: TransformersGenerator) -> None:
-    inside, before = ScoredPrompt("A film:", " good fun", ""), ScoredPrompt("A film: ", "good fun", "")
+    inside, before = around("A film:", " good fun", ""), around("A film: ", "good fun", "")
     for text_only in (False, True):
         one, other = plm.mean_losses([inside, before], text_only)
         assert one == pytest.approx(other, rel=1e-6)
@@ -488,7 +491,7 @@ def test_a_space_before_the_text_belongs_to_the_texts_first_word(plm: Transforme
 
 def test_the_order_and_the_number_of_prompts_change_no_loss(plm: TransformersGenerator) -> None:
     text = " a wonderful film with a great story and a perfect ending, they say"
-    prompts = [ScoredPrompt("So:", text[: 2 + number], ".") for number in range(40)]
+    prompts = [around("So:", text[: 2 + number], ".") for number in range(40)]
     expected = [plm.mean_losses([prompt], text_only=True)[0] for prompt in prompts]
     assert plm.mean_losses(prompts, text_only=True) == pytest.approx(expected, rel=1e-4)
     assert plm.mean_losses(prompts[::-1], text_only=True) == pytest.approx(expected[::-1], rel=1e-4)
@@ -499,8 +502,8 @@ def test_the_order_and_the_number_of_prompts_change_no_loss(plm: TransformersGen
 def test_a_text_too_long_for_the_plm_is_cut_at_its_end_and_what_follows_it_is_kept(
     plm: TransformersGenerator, text_only: bool
 ) -> None:
-    prompt = ScoredPrompt(WHOLE.prefix, LONG, WHOLE.suffix)
-    prefix, text, suffix = (encode(plm, part) for part in (prompt.prefix, prompt.text, prompt.suffix))
+    prompt = around(WHOLE.parts[0], LONG, WHOLE.parts[2])
+    prefix, text, suffix = (encode(plm, part) for part in prompt.parts)
     room = plm.max_positions - len(prefix) - len(suffix)
     assert len(text) > room > 50
     ids = prefix + text[:room] + suffix
@@ -512,9 +515,36 @@ def test_a_text_too_long_for_the_plm_is_cut_at_its_end_and_what_follows_it_is_ke
     assert plm.mean_losses([prompt], text_only) == pytest.approx([expected], rel=1e-5)
 
 
+@pytest.mark.parametrize("text_first", [False, True])
+@pytest.mark.parametrize("text_only", [False, True], ids=["whole prompt", "text only"])
+def test_a_context_is_cut_before_the_text_is(plm: TransformersGenerator, text_only: bool, text_first: bool) -> None:
+    text, context = LONG[:200], LONG
+    between = (" So:", context, " Thus:", text, ". Go") if not text_first else (" So:", text, " Thus:", context, ". Go")
+    place, context_place = (1, 3) if text_first else (3, 1)
+    parts = [encode(plm, part) for part in between]
+    excess = sum(map(len, parts)) - plm.max_positions
+    assert 0 < excess < len(parts[context_place]) - 20
+    parts[context_place] = parts[context_place][:-excess]
+    ids = list(itertools.chain(*parts))
+    first = sum(map(len, parts[:place])) if text_only else 0
+    last = first + len(parts[place]) if text_only else len(ids)
+    found = plm.mean_losses([ScoredPrompt(between, place, context_place)], text_only)
+    assert found == pytest.approx([plain_loss(plm.model, ids, first, last)], rel=1e-5)
+
+
+def test_a_text_is_cut_where_a_prompt_is_too_long_without_its_context(plm: TransformersGenerator) -> None:
+    whole = ScoredPrompt((" So:", " a good film", " Thus:", LONG, ". Go"), 3, 1)
+    without = ScoredPrompt((" So:", "", " Thus:", LONG, ". Go"), 3, 1)
+    assert plm.mean_losses([whole], True) == plm.mean_losses([without], True)
+
+
+def test_a_prompt_with_nothing_to_predict_has_no_loss(plm: TransformersGenerator) -> None:
+    assert plm.mean_losses([around("", "", ""), around("", "A", ""), WHOLE], False)[:2] == [0.0, 0.0]
+
+
 def test_a_prompt_that_leaves_no_room_for_a_text_is_a_clear_error(plm: TransformersGenerator) -> None:
     with pytest.raises(HarnessError, match="no room for a text in 127 positions"):
-        plm.mean_losses([ScoredPrompt(LONG, " good", "")], text_only=True)
+        plm.mean_losses([around(LONG, " good", "")], text_only=True)
 
 
 # --- writing
@@ -616,7 +646,8 @@ def test_counter_prompts_and_self_debiasing_come_together_and_for_every_prompt(p
     for decoding, counters in ((plain, [["Bad"]]), (debiased, [])):
         with pytest.raises(ValueError, match="self-debiasing needs counter prompts"):
             plm.generate(["Good"], decoding, 1, counters)
-    for counters in ([["Bad"]], [["Bad"], ["Bad", "Awful"]], [[], []]):
+    uneven: list[list[list[str]]] = [[["Bad"]], [["Bad"], ["Bad", "Awful"]], [[], []]]
+    for counters in uneven:
         with pytest.raises(ValueError, match="for each of 2 prompts the same number of counter prompts"):
             plm.generate(["Good", "Fine"], debiased, 1, counters)
 
@@ -685,8 +716,23 @@ def test_the_chat_styles_loss_is_that_of_the_reply(chat: TransformersGenerator) 
     opened = chat.encode(chat.render("Write a review."))
     reply = chat.tokenizer(" A wonderful film.", add_special_tokens=False).input_ids
     expected = plain_loss(chat.model, opened + reply, len(opened), len(opened) + len(reply))
-    losses = chat.mean_losses([ScoredPrompt("Write a review.", " A wonderful film.", "")], text_only=True)
+    losses = chat.mean_losses([around("Write a review.", " A wonderful film.", "")], text_only=True)
     assert losses == pytest.approx([expected], rel=1e-5)
+
+
+def test_in_the_chat_style_the_context_in_the_users_message_is_cut(chat: TransformersGenerator) -> None:
+    def tokens(text: str) -> list[int]:
+        ids: list[int] = chat.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    opened, closed = tokens(chat.render("Read:MARK. Write.").partition("MARK")[0]), ". Write."
+    after = tokens(chat.render("Read:MARK. Write.").partition("MARK")[2])
+    context, reply = tokens(LONG), tokens(" A wonderful film.")
+    context = context[: chat.max_positions - len(opened) - len(after) - len(reply)]
+    ids = opened + context + after + reply
+    expected = plain_loss(chat.model, ids, len(ids) - len(reply), len(ids))
+    prompt = ScoredPrompt(("Read:", LONG, closed, " A wonderful film."), text=3, context=1)
+    assert chat.mean_losses([prompt], text_only=True) == pytest.approx([expected], rel=1e-5)
 
 
 def test_the_completion_style_gets_the_start_token_that_the_tokenizer_adds(chat_folder: Path) -> None:
@@ -694,7 +740,7 @@ def test_the_completion_style_gets_the_start_token_that_the_tokenizer_adds(chat_
     completion = TransformersGenerator.load(place, "float32", "completion", False)
     ids = completion.encode("A film")
     assert ids == [0, *completion.tokenizer("A film", add_special_tokens=False).input_ids]
-    prompt = ScoredPrompt("A film:", " good fun", "")
+    prompt = around("A film:", " good fun", "")
     whole = completion.tokenizer("A film: good fun").input_ids
     expected = plain_loss(completion.model, whole, 0, len(whole))  # the first loss is of "A", after the start token
     assert completion.mean_losses([prompt], text_only=False) == pytest.approx([expected], rel=1e-5)
