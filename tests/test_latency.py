@@ -84,7 +84,7 @@ def test_throughput_is_of_whole_batches_whatever_the_number_of_texts(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(lambda call: 0.01)
-    timing = measured(monkeypatch, clock, [f"text {number}" for number in range(count)])
+    timing = measured(monkeypatch, clock, Examples(text=[f"text {number}" for number in range(count)]))
     batches = clock.calls[-len(timing.rows_per_second) :]
     assert {len(batch) for batch in batches} == {latency.BATCH}
     assert len({text for batch in batches for text in batch}) == count

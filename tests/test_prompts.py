@@ -15,7 +15,7 @@ def prompts(**fields: Any) -> Prompts:
 
 
 def problems(style: Style = "completion", **fields: Any) -> list[tuple[tuple[str | int, ...], str]]:
-    return prompt_problems(prompts(**fields), LABELS, style)
+    return prompt_problems(prompts(**fields), task(plain={"completion": {"text": TEXT}}), style)
 
 
 def task(**sets: dict[str, Any]) -> Task:
