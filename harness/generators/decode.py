@@ -9,13 +9,15 @@ twice are sorted and drawn from the nucleus itself. The result has exactly the n
 is distributed as the nucleus, and so is the last one.
 """
 
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from harness.generators.base import Decoding
+from harness.generators.base import Decoding, SelfDebiasing
 
 UNIFORMS = 3
 """Per row and token: a draw, a second one where the first is outside the nucleus, a last one within it."""
@@ -36,6 +38,8 @@ class Decoded:
 def draw(logits: torch.Tensor, decoding: Decoding, uniforms: torch.Tensor) -> torch.Tensor:
     """One token per row from the distribution that temperature, top-k and top-p leave, in this order.
 
+    Top-k 1 takes the likeliest token, of equals the one with the lowest id, whatever the uniforms.
+
     Args:
         logits: [rows, vocabulary], float32.
         uniforms: [rows, UNIFORMS], independent in [0, 1).
@@ -43,6 +47,8 @@ def draw(logits: torch.Tensor, decoding: Decoding, uniforms: torch.Tensor) -> to
     Returns:
         [rows] token ids.
     """
+    if decoding.top_k == 1:
+        return logits.argmax(-1)
     if decoding.temperature != 1.0:
         logits = logits / decoding.temperature
     if 0 < decoding.top_k < logits.shape[1]:
@@ -59,6 +65,26 @@ def draw(logits: torch.Tensor, decoding: Decoding, uniforms: torch.Tensor) -> to
     if len(outside):
         tokens[outside] = _draw_in_nucleus(probabilities[outside], decoding.top_p, uniforms[outside, 2])
     return tokens
+
+
+def debias(logits: torch.Tensor, settings: SelfDebiasing) -> torch.Tensor:
+    """Self-debiasing (Schick et al., TACL 2021): p' ∝ p · max(exp(-decay · max(p_b - p, 0)), epsilon).
+
+    p is the softmax of the prompt's own logits, p_b the largest of those of the counter prompts, token by token.
+
+    Args:
+        logits: [1 + counter prompts, rows, vocabulary]; the first are those of the prompts to write after.
+
+    Returns:
+        [rows, vocabulary] log p', float32.
+    """
+    # One counter prompt at a time and in place: with a vocabulary of 50,000 these tensors do not fit into caches.
+    log_scale = logits[1].softmax(-1, dtype=torch.float32)
+    for counter in logits[2:]:
+        torch.maximum(log_scale, counter.softmax(-1, dtype=torch.float32), out=log_scale)
+    log_scale -= logits[0].softmax(-1, dtype=torch.float32)
+    log_scale.clamp_(min=0).mul_(-settings.decay).clamp_(min=math.log(settings.epsilon))
+    return log_scale.add_(logits[0]).log_softmax(-1)
 
 
 def _outside(probabilities: torch.Tensor, tokens: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -96,17 +122,20 @@ def decode(
     stop_tokens: torch.Tensor,
     eos: Sequence[int],
     seed: int,
+    counter_prompts: Sequence[Sequence[Sequence[int]]] = (),
 ) -> Decoded:
     """Complete every prompt.
 
-    Prompts that repeat are read by the model once. Ended rows leave the batch.
+    Prompts that repeat are read by the model once. Ended rows leave the batch. With self-debiasing the batch is
+    [1 + counter prompts, rows]: each row's prompts go on in lock-step, with the token drawn for the row.
 
     Args:
         model: a causal language model of `transformers`.
         prompts: token ids per row, at least one each.
-        stop_tokens: [vocabulary] bool, True for every token whose text contains the stop string.
+        stop_tokens: [vocabulary] bool, True for every token whose text contains a stop string.
         eos: ids of end tokens.
         seed: of the block's random stream.
+        counter_prompts: for self-debiasing: token ids of each row's counter prompts, as many for every row.
     """
     device = model.device
     stream = torch.Generator().manual_seed(seed)
@@ -117,7 +146,9 @@ def decode(
     is_eos[list(eos)] = True
     is_end = is_eos | stop_tokens
 
-    logits, cache, mask, lengths = _prefill(model, prompts)
+    counters = [list(column) for column in zip(*counter_prompts, strict=True)]
+    logits, cache, mask, lengths = _prefill(model, [*prompts, *itertools.chain(*counters)])
+    sides = torch.arange(1 + len(counters), device=device)
     rows = torch.arange(len(prompts), device=device)  # which row stands in each place of the batch
     alive = torch.ones(len(prompts), dtype=torch.bool, device=device)  # by place
     tokens = torch.zeros((len(prompts), decoding.max_new_tokens), dtype=torch.long, device=device)
@@ -125,8 +156,10 @@ def decode(
     log_probability = torch.zeros(len(prompts), dtype=torch.float64, device=device)
 
     for step in range(decoding.max_new_tokens):
-        logits = logits.float()
-        drawn = draw(logits, decoding, uniforms[rows, step])
+        by_side = logits.float().reshape(len(sides), len(rows), -1)
+        logits = by_side[0]
+        wanted = debias(by_side, decoding.self_debiasing) if decoding.self_debiasing else logits
+        drawn = draw(wanted, decoding, uniforms[rows, step])
         log_p = logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
         tokens[rows[alive], step] = drawn[alive]
         log_probability[rows[alive]] += log_p[alive].double()
@@ -137,13 +170,14 @@ def decode(
             break
         if left <= SHRINK * len(rows):
             keep = alive.nonzero()[:, 0]
-            cache.batch_select_indices(keep)
-            rows, drawn, lengths, alive = rows[keep], drawn[keep], lengths[keep], alive[keep]
-            mask = mask[keep] if mask is not None else None
+            groups = (sides[:, None] * len(rows) + keep).flatten()
+            cache.batch_select_indices(groups)
+            rows, drawn, lengths, alive = rows[keep], drawn[keep], lengths[groups], alive[keep]
+            mask = mask[groups] if mask is not None else None
         if mask is not None:
             mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
         output = model(
-            input_ids=drawn[:, None],
+            input_ids=drawn.repeat(len(sides))[:, None],
             past_key_values=cache,
             attention_mask=mask,
             position_ids=lengths[:, None],

@@ -1,5 +1,6 @@
 """The `transformers` backend: a causal PLM on the CPU or a CUDA device, from safetensors, without remote code."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ class TransformersGenerator:
         self.model = model
         self.tokenizer = tokenizer
         self.style = style
-        self._stop_tokens: dict[str | None, torch.Tensor] = {}
+        self._stop_tokens: dict[tuple[str, ...], torch.Tensor] = {}
 
     @classmethod
     def load(cls, place: ModelPlace, dtype: str, style: Style, trust_remote_code: bool) -> "TransformersGenerator":
@@ -80,22 +81,36 @@ class TransformersGenerator:
         opened: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return opened if reply is None else opened + reply
 
-    def encode(self, rendered: str) -> list[int]:
+    def _tokens(self, rendered: str) -> list[int]:
         # A chat template writes its own special tokens; a completion gets those the tokenizer adds.
         ids: list[int] = self.tokenizer(rendered, add_special_tokens=self.style == "completion").input_ids
+        return ids
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Whether prompt and completion are within the PLM's positions."""
+        tokens = len(self._tokens(self.render(prompt)))
+        return 0 < tokens <= min(self.max_positions - max_new_tokens, MAX_PROMPT_TOKENS)
+
+    def encode(self, rendered: str) -> list[int]:
+        ids = self._tokens(rendered)
         if len(ids) > min(self.max_positions - 1, MAX_PROMPT_TOKENS) or not ids:
             raise HarnessError(
                 f"a prompt of {len(ids)} tokens; this PLM reads 1 to {self.max_positions - 1}: {rendered[:80]!r}"
             )
         return ids
 
-    def generate(self, prompts: Sequence[str], decoding: Decoding, seed: int) -> list[Completion]:
+    def generate(
+        self, prompts: Sequence[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
+    ) -> list[Completion]:
         """One completion per prompt; see `harness.generators.decode`.
 
         Raises:
-            HarnessError: prompt and completion are longer than what the PLM can read.
+            HarnessError: a prompt, or counter prompt, and completion are longer than what the PLM can read.
+            ValueError: self-debiasing without counter prompts for every prompt, or counter prompts without it.
         """
-        encoded = {prompt: self.encode(self.render(prompt)) for prompt in dict.fromkeys(prompts)}
+        _check_counter_prompts(len(prompts), decoding, counter_prompts)
+        every = itertools.chain(prompts, *counter_prompts)
+        encoded = {prompt: self.encode(self.render(prompt)) for prompt in dict.fromkeys(every)}
         longest = max(len(ids) for ids in encoded.values())
         if longest + decoding.max_new_tokens > self.max_positions:
             raise HarnessError(
@@ -103,7 +118,8 @@ class TransformersGenerator:
                 "positions of this PLM; shorten the prompt or 'max_new_tokens'"
             )
         rows = [encoded[prompt] for prompt in prompts]
-        decoded = decode(self.model, rows, decoding, self._tokens_with(decoding.stop), self._eos(), seed)
+        counters = [[encoded[prompt] for prompt in row] for row in counter_prompts]
+        decoded = decode(self.model, rows, decoding, self._tokens_with(decoding.stop), self._eos(), seed, counters)
         texts: list[str] = self.tokenizer.batch_decode(decoded.tokens, skip_special_tokens=True)
         return [
             Completion(text, cast(FinishReason, ended), len(ids), len(tokens) + (ended == "eos"), log_probability)
@@ -117,15 +133,15 @@ class TransformersGenerator:
         ids = configured if isinstance(configured, list) else [configured, self.tokenizer.eos_token_id]
         return sorted({int(token) for token in ids if token is not None})
 
-    def _tokens_with(self, stop: str | None) -> torch.Tensor:
-        """[vocabulary] bool: the tokens whose text contains the stop string; a row ends with any of them."""
+    def _tokens_with(self, stop: tuple[str, ...]) -> torch.Tensor:
+        """[vocabulary] bool: the tokens whose text contains a stop string; a row ends with any of them."""
         if stop not in self._stop_tokens:
             size = int(self.model.get_output_embeddings().weight.shape[0])
             flags = torch.zeros(size, dtype=torch.bool)
-            if stop is not None:
+            if stop:
                 known = min(size, len(self.tokenizer))
                 texts = self.tokenizer.batch_decode([[token] for token in range(known)])
-                flags[[token for token, text in enumerate(texts) if stop in text]] = True
+                flags[[token for token, text in enumerate(texts) if any(one in text for one in stop)]] = True
             self._stop_tokens[stop] = flags.to(self.model.device)
         return self._stop_tokens[stop]
 
@@ -189,3 +205,11 @@ class TransformersGenerator:
         totals = torch.zeros(len(batch), dtype=torch.float64, device=loss.device).index_add_(0, row_of, loss)
         totals = totals / wanted.sum(1).clamp(min=1)
         return [float(value) for value in totals]
+
+
+def _check_counter_prompts(rows: int, decoding: Decoding, counter_prompts: Sequence[Sequence[str]]) -> None:
+    if (decoding.self_debiasing is None) != (len(counter_prompts) == 0):
+        raise ValueError("self-debiasing needs counter prompts, and counter prompts are for self-debiasing alone")
+    numbers = {len(row) for row in counter_prompts}
+    if counter_prompts and (len(counter_prompts) != rows or len(numbers) != 1 or 0 in numbers):
+        raise ValueError(f"expected for each of {rows} prompts the same number of counter prompts, at least one")

@@ -1,5 +1,6 @@
 """The decode loop and the PLM backend against transformers' own generation, warpers and losses."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,8 +28,8 @@ from transformers import (
 
 from harness.errors import HarnessError
 from harness.generators import decode as decode_module
-from harness.generators.base import Decoding, ScoredPrompt
-from harness.generators.decode import UNIFORMS, Decoded, decode, draw
+from harness.generators.base import Decoding, ScoredPrompt, SelfDebiasing
+from harness.generators.decode import UNIFORMS, Decoded, debias, decode, draw
 from harness.generators.locate import embedded_folder, locate_model
 from harness.generators.transformers_backend import TransformersGenerator
 
@@ -280,7 +281,158 @@ def test_tokens_of_one_row_and_of_neighbouring_rows_are_drawn_independently() ->
         assert stats.chi2_contingency(together).pvalue > 0.001
 
 
-# --- (c) the backend on a real PLM
+def test_the_greedy_draw_takes_the_first_of_equals_whatever_the_uniforms() -> None:
+    logits = torch.zeros((DRAWS, 5))
+    logits[:, [1, 3]] = 2.0
+    uniforms = torch.rand((DRAWS, UNIFORMS), generator=torch.Generator().manual_seed(20), dtype=torch.float64)
+    assert draw(logits, Decoding(1, top_k=1), uniforms).unique().tolist() == [1]
+
+
+# --- (c) self-debiasing
+
+
+def test_debias_of_a_case_worked_by_hand() -> None:
+    # p = (5, 3, 2) / 10 and p_b = (2, 3, 5) / 10: the counter label makes the third token likelier, by 0.3.
+    logits = torch.tensor([[[5.0, 3.0, 2.0]], [[2.0, 3.0, 5.0]]]).log()
+    halved = debias(logits, SelfDebiasing(decay=math.log(2) / 0.3, epsilon=0.01))  # alpha = (1, 1, 1/2)
+    assert halved.exp()[0].tolist() == pytest.approx([5 / 9, 3 / 9, 1 / 9])
+    least = debias(logits, SelfDebiasing(decay=200, epsilon=0.1))  # exp(-60) < 0.1: p alpha = (5, 3, 0.2) / 10
+    assert least.exp()[0].tolist() == pytest.approx([5 / 8.2, 3 / 8.2, 0.2 / 8.2])
+    untouched = debias(logits, SelfDebiasing(decay=0, epsilon=0.01))
+    assert untouched.exp()[0].tolist() == pytest.approx([0.5, 0.3, 0.2])
+
+
+def debiased_slowly(logits: np.ndarray[Any, Any], settings: SelfDebiasing) -> list[float]:
+    """p' of one row from [1 + counter prompts, vocabulary], token by token as the formula reads, in float64."""
+    p, *counters = [np.exp(side - side.max()) / np.exp(side - side.max()).sum() for side in logits.astype(np.float64)]
+    weights = []
+    for token, own in enumerate(p):
+        excess = max(max(counter[token] for counter in counters) - own, 0.0)
+        weights.append(own * max(math.exp(-settings.decay * excess), settings.epsilon))
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+@pytest.mark.parametrize("decay", [1.0, 50.0, 200.0])
+@pytest.mark.parametrize("counters", [1, 2, 13])
+@pytest.mark.parametrize("kind", ["plain", "impossible tokens", "extreme"])
+def test_debias_is_the_formula_row_by_row(kind: str, counters: int, decay: float) -> None:
+    stream = np.random.default_rng(counters)
+    logits = stream.normal(0, 2, (1 + counters, 40, 60)).astype(np.float32)
+    if kind == "impossible tokens":
+        logits[stream.random(logits.shape) < 0.2] = -np.inf
+    elif kind == "extreme":
+        logits = logits * np.float32(10) ** stream.integers(0, 30, (1 + counters, 40, 1)).astype(np.float32)
+    settings = SelfDebiasing(decay, 0.01)
+    before = torch.from_numpy(logits.copy())
+    found = debias(before, settings)
+    assert found.dtype == torch.float32
+    assert torch.equal(before, torch.from_numpy(logits)), "the logits are still needed"
+    expected = np.array([debiased_slowly(logits[:, row], settings) for row in range(40)])
+    np.testing.assert_allclose(found.double().exp().numpy(), expected, atol=1e-5, rtol=0)
+    if kind == "plain":
+        own = np.array([debiased_slowly(logits[:1].repeat(2, axis=0)[:, row], settings) for row in range(40)])
+        assert np.abs(expected - own).max() > 0.01
+
+
+COUNTERS = [[[9, 9, 9, 30], [61]] for _ in PROMPTS]
+COUNTERS[1] = [[2, 4, 6, 8, 10, 12, 14, 16, 18], [7, 7]]
+COUNTERS[4] = [[3, 4], [80, 81, 82, 83, 84]]
+STRONG = SelfDebiasing(200.0, 0.01)
+
+
+def debiased_rows(
+    model: Any,
+    prompts: Sequence[list[int]],
+    counters: Sequence[Sequence[list[int]]],
+    decoding: Decoding,
+    ends: Sequence[int],
+    seed: int,
+) -> Decoded:
+    """The decode loop, one row at a time and every prompt read anew for every token, without padding and cache; draws
+    by the inverse of the cumulated p' ^ (1 / temperature) (the likeliest token with top-k 1)."""
+    assert decoding.self_debiasing is not None
+    uniforms = torch.rand(
+        (len(prompts), decoding.max_new_tokens, UNIFORMS),
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    ).numpy()
+    result = Decoded()
+    for row, (prompt, others) in enumerate(zip(prompts, counters, strict=True)):
+        written: list[int] = []
+        log_probability = 0.0
+        while len(written) < decoding.max_new_tokens and not set(written) & set(ends):
+            with torch.inference_mode():
+                sides = [model(torch.tensor([one + written])).logits[0, -1].double() for one in (prompt, *others)]
+            weights = np.array(debiased_slowly(torch.stack(sides).numpy(), decoding.self_debiasing))
+            cumulative = (weights ** (1 / decoding.temperature)).cumsum()
+            point = uniforms[row, len(written), 0] * cumulative[-1]
+            token = int(weights.argmax() if decoding.top_k == 1 else (cumulative <= point).sum())
+            written.append(token)
+            log_probability += float(sides[0].log_softmax(-1)[token])
+        result.tokens.append(written)
+        result.ended.append("stop" if written[-1] in ends else "length")
+        result.log_probability.append(log_probability)
+    return result
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [Decoding(12, top_k=1, self_debiasing=STRONG), Decoding(12, temperature=1.4, self_debiasing=STRONG)],
+    ids=["greedy", "drawn"],
+)
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_debiased_rows_are_those_of_a_loop_that_reads_every_prompt_anew(name: str, decoding: Decoding) -> None:
+    model = random_model(name)
+    plain = decode(model, PROMPTS, replace(decoding, self_debiasing=None), no_stop(), [], seed=8)
+    ends: list[int] = []
+    for k in (1, 2):
+        counters = [row[:k] for row in COUNTERS]
+        flags = no_stop()
+        flags[ends] = True
+        expected = debiased_rows(model, PROMPTS, counters, decoding, ends, seed=8)
+        found = decode(model, PROMPTS, decoding, flags, [], seed=8, counter_prompts=counters)
+        assert (found.tokens, found.ended) == (expected.tokens, expected.ended)
+        assert found.log_probability == pytest.approx(expected.log_probability, rel=1e-4)
+        assert found.tokens != [row[: len(one)] for row, one in zip(plain.tokens, found.tokens, strict=True)]
+        ends = found.tokens[0][1::4]
+    assert set(found.ended) == {"stop", "length"}
+
+
+def test_leaving_ended_groups_in_or_out_of_the_batch_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("llama")
+    ends = no_stop()
+    ends[::6] = True
+    decoding = Decoding(24, top_p=0.9, self_debiasing=STRONG)
+    results: list[Decoded] = []
+    for share in (0.0, decode_module.SHRINK, 1.0):
+        monkeypatch.setattr(decode_module, "SHRINK", share)
+        results.append(decode(model, PROMPTS * 8, decoding, ends, [1], seed=5, counter_prompts=COUNTERS * 8))
+    first = results[0]
+    assert len({len(row) for row in first.tokens}) > 5
+    for other in results[1:]:
+        assert (other.tokens, other.ended) == (first.tokens, first.ended)
+        assert other.log_probability == pytest.approx(first.log_probability, rel=1e-5)
+
+
+def test_a_counter_prompt_that_is_the_prompt_itself_changes_nothing() -> None:
+    model = random_model("gpt2")
+    decoding = Decoding(12, top_p=0.9)
+    plain = decode(model, PROMPTS, decoding, no_stop(), [], seed=2)
+    same = decode(
+        model,
+        PROMPTS,
+        replace(decoding, self_debiasing=STRONG),
+        no_stop(),
+        [],
+        seed=2,
+        counter_prompts=[[prompt, prompt] for prompt in PROMPTS],
+    )
+    assert same.tokens == plain.tokens
+    assert same.log_probability == pytest.approx(plain.log_probability, rel=1e-5)
+
+
+# --- (d) the backend on a real PLM
 
 
 @pytest.fixture(scope="module")
@@ -372,7 +524,7 @@ def test_a_stop_string_ends_a_row_with_the_token_that_has_it(plm: TransformersGe
     prompts = ["This is a wonderful movie. I", "Awful! Avoid this movie. The"] * 16
     decoding = Decoding(24, top_p=0.9)
     whole = plm.generate(prompts, decoding, seed=4)
-    stopped = plm.generate(prompts, replace(decoding, stop="."), seed=4)
+    stopped = plm.generate(prompts, replace(decoding, stop=(".",)), seed=4)
     assert {one.finish_reason for one in stopped} >= {"stop", "length"}
     dotted = {token for token in plm.tokenizer.batch_decode([[number] for number in range(8192)]) if "." in token}
     for free, one in zip(whole, stopped, strict=True):
@@ -382,9 +534,21 @@ def test_a_stop_string_ends_a_row_with_the_token_that_has_it(plm: TransformersGe
             assert any("." not in one.text.removesuffix(token) for token in dotted if one.text.endswith(token))
 
 
+def test_a_row_ends_at_the_first_of_several_stop_strings(plm: TransformersGenerator) -> None:
+    prompts = ["This is a wonderful movie. I", "Awful! Avoid this movie. The"] * 16
+    free, dot, comma, both = (
+        plm.generate(prompts, Decoding(24, top_p=0.9, stop=stop), seed=4) for stop in ((), (".",), (",",), (".", ","))
+    )
+    assert [one.text for one in both] == [
+        min(one.text, other.text, key=len) for one, other in zip(dot, comma, strict=True)
+    ]
+    assert {text.text[-1] for text in both if text.finish_reason == "stop"} == {".", ","}
+    assert all(one.finish_reason != "stop" for one in free)
+
+
 def test_a_row_is_written_the_same_whichever_rows_ended_before_it(plm: TransformersGenerator) -> None:
     prompts = ["This is a wonderful movie. I", "Awful! The"] * 8
-    together = plm.generate(prompts, Decoding(16, top_p=0.9, stop=","), seed=4)
+    together = plm.generate(prompts, Decoding(16, top_p=0.9, stop=(",",)), seed=4)
     free = plm.generate(prompts, Decoding(16, top_p=0.9), seed=4)
     assert [one.text for one in together] == [one.text.partition(",")[0] + "," * ("," in one.text) for one in free]
 
@@ -412,6 +576,54 @@ def test_prompt_and_completion_may_fill_the_plms_positions_and_not_one_more(
     assert one.prompt_tokens == tokens
     with pytest.raises(HarnessError, match="127 positions"):
         plm.generate([prompt], Decoding(new + 1), seed=1)
+
+
+@pytest.mark.parametrize(("tokens", "new"), [(126, 1), (100, 27), (127, 0)])
+def test_fits_says_what_can_be_written(tokens: int, new: int, plm: TransformersGenerator) -> None:
+    prompt = plm.tokenizer.decode(encode(plm, LONG)[:tokens])
+    assert plm.fits(prompt, new)
+    assert not plm.fits(prompt, new + 1)
+    assert not plm.fits("", new)
+
+
+def test_debiased_texts_are_those_of_a_loop_that_reads_every_prompt_anew(plm: TransformersGenerator) -> None:
+    good, bad, plain = (
+        "This is a wonderful, brilliant movie. I loved it, and the acting is superb. It is",
+        "Awful! Avoid this movie, it was terrible from beginning to end. The",
+        "A movie. It",
+    )
+    prompts, counters = [good, bad, good, plain], [[bad, plain], [good, plain], [bad, plain], [good, bad]]
+    decoding = Decoding(12, self_debiasing=STRONG, stop=(".",))
+    ends = [token for token in range(8192) if "." in plm.tokenizer.decode([token])] + [plm.tokenizer.eos_token_id]
+    expected = debiased_rows(
+        plm.model,
+        [encode(plm, one) for one in prompts],
+        [[encode(plm, one) for one in row] for row in counters],
+        decoding,
+        ends,
+        seed=4,
+    )
+    found = plm.generate(prompts, decoding, 4, counters)
+    assert [one.text for one in found] == plm.tokenizer.batch_decode(expected.tokens, skip_special_tokens=True)
+    assert [one.log_probability for one in found] == pytest.approx(expected.log_probability, rel=1e-4)
+    assert [one.prompt_tokens for one in found] == [len(encode(plm, one)) for one in prompts]
+    free = plm.generate(prompts, replace(decoding, self_debiasing=None), 4)
+    assert all(one.text != other.text for one, other in zip(found, free, strict=True))
+
+
+def test_counter_prompts_and_self_debiasing_come_together_and_for_every_prompt(plm: TransformersGenerator) -> None:
+    plain, debiased = Decoding(2), Decoding(2, self_debiasing=STRONG)
+    for decoding, counters in ((plain, [["Bad"]]), (debiased, [])):
+        with pytest.raises(ValueError, match="self-debiasing needs counter prompts"):
+            plm.generate(["Good"], decoding, 1, counters)
+    for counters in ([["Bad"]], [["Bad"], ["Bad", "Awful"]], [[], []]):
+        with pytest.raises(ValueError, match="for each of 2 prompts the same number of counter prompts"):
+            plm.generate(["Good", "Fine"], debiased, 1, counters)
+
+
+def test_a_counter_prompt_that_is_too_long_is_a_clear_error(plm: TransformersGenerator) -> None:
+    with pytest.raises(HarnessError, match="this PLM reads 1 to 126"):
+        plm.generate(["Good"], Decoding(1, self_debiasing=STRONG), 1, [[LONG]])
 
 
 @pytest.mark.parametrize("prompt", ["", LONG])
