@@ -53,7 +53,7 @@ class WordClassifier(ABC):
 
     @abstractmethod
     def _new_network(self) -> "nn.Module":
-        """A network for the vocabulary and the labels, on the CPU, random yet; its `embedding` is the table of words."""
+        """A network for the vocabulary and the labels, on the CPU, not trained; its `embedding` is of words."""
 
     def _texts(self, examples: Examples) -> list[Sequence[str]]:
         """The columns of texts that a row has."""
