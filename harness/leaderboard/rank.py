@@ -152,7 +152,7 @@ def _task_score(rows: list[ResultRow], metric: str) -> TaskScore | None:
         items=_bounds(items),
         seeds=_bounds(seeds),
         seed_sd=spread.value if spread else None,
-        n_seeds=len(flags),
+        n_seeds=len(single),
         suspected_inversion=any(flags),
     )
 
