@@ -165,6 +165,13 @@ def test_with_several_seeds_the_interval_is_about_items_and_seeds_together_and_e
     assert score.n_seeds == 3
 
 
+def test_seeds_are_counted_by_the_metric_itself_for_answers_have_no_flag_of_inversion(noisy: ReplayBoard) -> None:
+    ran = noisy.run(sizes=[24], seeds=[1, 2, 3])
+    ran.rows[:] = [row for row in ran.rows if row.measure != "suspected_inversion"]
+    score = score_of(ran, "noisy")
+    assert (score.n_seeds, score.suspected_inversion) == (3, False)
+
+
 @pytest.mark.parametrize("generator", ["noisy", "majority"])
 def test_with_one_seed_or_none_the_interval_is_wilsons_over_the_test_items(generator: str, noisy: ReplayBoard) -> None:
     ran = noisy.run(sizes=[24], seeds=[1], baselines=["majority"])
