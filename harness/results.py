@@ -100,13 +100,12 @@ def _over_seeds(plan: Plan, store: Store, missing: set[str]) -> list[ResultRow]:
             continue
         folders = [store.checked(*job, VALUES, PREDICTIONS) for job in jobs]
         first = cells[0]
-        per_seed = [read_values(folder) for folder in folders]
         if families[first.task] == "extractive-qa":
             exact, f1 = (np.stack([read_scores(folder, name) for folder in folders]) for name in ("exact_match", "f1"))
-            values = aggregate_answer_seeds(exact.astype(bool), f1, per_seed)
+            values = aggregate_answer_seeds(exact, f1)
         else:
             correct = np.stack([read_scores(folder, "correct") for folder in folders])
-            values = aggregate_seeds(correct, per_seed)
+            values = aggregate_seeds(correct, [read_values(folder) for folder in folders])
         seeds = ",".join(str(cell.seed) for cell in cells if cell.seed is not None)
         parts = [part for part in first.signature.split("|") if not part.startswith(("seed:", "data:"))]
         signature = "|".join([*parts[:-1], *([f"seeds:{seeds}"] if seeds else []), parts[-1]])

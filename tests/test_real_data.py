@@ -182,7 +182,7 @@ def test_unlabelled_text_needs_no_label_column_and_never_looks_at_one(tmp_path: 
     write_jsonl(tmp_path / "test.jsonl", ROWS)
     films = task(tmp_path, tmp_path, test={"file": "test.jsonl"}, unlabelled={"hub": "org/films", "split": "more"})
     split = films.split("unlabelled")
-    assert (split.text, split.label, len(split)) == (["a", "b"], [], 2)
+    assert (split.text, split.label, len(split)) == (["a", "b"], (), 2)
 
 
 def test_a_split_is_read_once_and_a_split_that_the_task_lacks_is_named(tmp_path: Path) -> None:

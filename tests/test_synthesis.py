@@ -184,7 +184,7 @@ def test_the_recipes_decoding_reaches_the_plm() -> None:
     plm = FakePlm(numbered)
     synthesize(replace(recipe(context=True), top_p=0.5, top_k=7, temperature=0.3), plm, Kept(), 10)
     asked = {("Movie" in prompts[0], decoding) for prompts, decoding, _ in plm.calls}
-    assert asked == {(True, Decoding(10, 0.5, 7, 0.3, '"')), (False, Decoding(40, 0.5, 7, 0.3, '"'))}
+    assert asked == {(True, Decoding(10, 0.5, 7, 0.3, ('"',))), (False, Decoding(40, 0.5, 7, 0.3, ('"',)))}
 
 
 # --- what is dropped

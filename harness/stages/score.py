@@ -32,18 +32,17 @@ def write_scores(out: Path, task: RealTask, predictions: Predictions) -> Record:
     import pyarrow.parquet as pq
 
     split = task.split("test")
-    seed = derive_seed("bootstrap", split.content_hash)
     if isinstance(predictions, list):
-        columns, values = _answers(split, predictions, seed)
+        columns, values = _answers(split, predictions)
     else:
-        columns, values = _labels(split, predictions, task.spec.labels, seed)
+        columns, values = _labels(split, predictions, task.spec.labels)
     pq.write_table(pa.table({"row": list(range(len(split))), **columns}), out / PREDICTIONS, compression="zstd")
     write_values(out, values)
     return Record(gold=[f"{task.name}/test: {'labels' if task.spec.labels else 'answers'}, to score"])
 
 
 def _labels(
-    split: Examples, probabilities: npt.NDArray[np.float64], labels: tuple[str, ...], seed: int
+    split: Examples, probabilities: npt.NDArray[np.float64], labels: tuple[str, ...]
 ) -> tuple[dict[str, Any], list[Value]]:
     from harness.scoring.scores import score_values
 
@@ -53,16 +52,17 @@ def _labels(
         "correct": [p == gold for p, gold in zip(predicted, split.label, strict=True)],
         **{f"probability.{label}": probabilities[:, index] for index, label in enumerate(labels)},
     }
+    seed = derive_seed("bootstrap", split.content_hash)
     return columns, score_values(split.label, predicted, labels, seed)
 
 
-def _answers(split: Examples, predicted: list[str], seed: int) -> tuple[dict[str, Any], list[Value]]:
+def _answers(split: Examples, predicted: list[str]) -> tuple[dict[str, Any], list[Value]]:
     from harness.scoring.scores import answer_score_values
-    from harness.scoring.squad import score_answers
+    from harness.scoring.squad import answer_scores
 
-    exact, f1 = score_answers(predicted, [[answer.text for answer in row] for row in split.answers])
+    exact, f1 = answer_scores(predicted, [[answer.text for answer in row] for row in split.answers])
     columns = {"id": list(split.id), "predicted": predicted, "exact_match": exact, "f1": f1}
-    return columns, answer_score_values(exact, f1, seed)
+    return columns, answer_score_values(exact, f1)
 
 
 def read_scores(folder: Path, column: str) -> npt.NDArray[Any]:
