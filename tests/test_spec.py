@@ -115,12 +115,13 @@ sedes: [1]
         "f:3: tasks[0].test_rows: expected a number greater than or equal to 2, found 1",
         "f:5: generators[0]: unknown generator 'gpt3'; did you mean 'gpt2'? (known: gpt2, gpt2-xl; or write one out)",
         "f:6: generators[1].backend: unknown backend 'repaly'; did you mean 'replay'? (known: replay, transformers)",
-        "f:7: generators[2].columns.txt: expected 'text', 'text_pair', 'label', 'id', 'context', 'question' or 'answers', "
-        "found 'txt'; did you mean 'text'?",
+        "f:7: generators[2].columns.txt: expected 'text', 'text_pair', 'label', 'id', 'context', 'question' or "
+        "'answers', found 'txt'; did you mean 'text'?",
         f"f:9: sizes[0]: {rows} 0",
         f"f:9: sizes[2]: {rows} 'many'",
         "f:10: seeds[0]: expected a whole number, found True",
-        "f:11: baselines[0]: expected 'majority', 'prompting' or 'supervised', found 'supervized'; "
+        "f:11: baselines[0]: expected 'majority', 'prompting', 'prompting-calibrated' or 'supervised', "
+        "found 'supervized'; "
         "did you mean 'supervised'?",
         "f:12: profile: expected true or false, found 1",
         "f:13: sedes: unknown key 'sedes'; did you mean 'seeds'? (known: baselines, generators, measures, name, "
