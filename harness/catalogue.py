@@ -10,9 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.data.real import FAMILY_COLUMNS
 from harness.errors import HarnessError, did_you_mean, one_of, shown
 from harness.files import named_path
-from harness.spec import Task, parse
+from harness.spec import SplitSource, Task, parse
 from harness.synthesis.prompts import prompt_problems
 from harness.yaml_source import Problem, Source, raise_problems, read_yaml
 
@@ -95,19 +96,30 @@ def _task_problems(task: Task, source: Source) -> list[Problem]:
         for style, prompts in (("completion", prompt_set.completion), ("chat", prompt_set.chat)):
             if prompts is None:
                 continue
-            for below, message in prompt_problems(prompts, task.labels, style):  # type: ignore[arg-type]
+            for below, message in prompt_problems(prompts, task, style):  # type: ignore[arg-type]
                 path = ("prompts", name, style, *below)
                 problems.append(Problem(path, message, source.line(path)))
-    for split, where in task.splits.items():
+    sources: list[tuple[tuple[str | int, ...], SplitSource]] = [
+        *((("splits", split), where) for split, where in task.splits.items()),
+        *((("contexts", index), where) for index, where in enumerate(task.contexts)),
+    ]
+    for above, where in sources:
+        known: tuple[str, ...] = ("text",)
+        if above[-1] in ("test", "train"):
+            known = (*FAMILY_COLUMNS[task.family], *(("id",) if task.family == "extractive-qa" else ()))
+        for column in where.columns:
+            if column not in known:
+                path = (*above, "columns", column)
+                problems.append(Problem(path, f"its rows have no '{column}', but {one_of(known)}", source.line(path)))
         for value, label in where.labels.items():
             if label not in task.labels:
-                path = ("splits", split, "labels", value)
+                path = (*above, "labels", value)
                 message = (
                     f"unknown label '{label}'{did_you_mean(label, task.labels)} (the task has {one_of(task.labels)})"
                 )
                 problems.append(Problem(path, message, source.line(path)))
         if where.file is not None and (message := _file_problem(source.file.parent, where.file)):
-            path = ("splits", split, "file")
+            path = (*above, "file")
             problems.append(Problem(path, message, source.line(path)))
     return problems
 

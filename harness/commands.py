@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.catalogue import Kind, known_generators, load_task, names
+from harness.data.examples import Examples
 from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean
 from harness.executors.local import automatic_workers, set_threads
@@ -46,7 +47,7 @@ def _workers(plan: Plan, chosen: Settings) -> int:
 def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quiet: bool) -> int:
     """`harness run`: every stage, results, leaderboard. Status 2 if a job failed; what could be made is shown."""
     from harness.leaderboard.rank import rank
-    from harness.leaderboard.render import markdown, terminal_table
+    from harness.leaderboard.render import markdown, terminal_tables
     from harness.results import result_rows, write_results
     from harness.run import run_jobs, run_record
 
@@ -64,7 +65,8 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
     write_json(out / "leaderboard.json", ranked.to_json())
     write_atomic(out / "leaderboard.md", markdown(ranked).encode())
     write_json(out / "run.json", run_record(plan, store, outcome))
-    _console().print(terminal_table(ranked))
+    for table in terminal_tables(ranked):
+        _console().print(table)
     summary = {
         "board": plan.board.name,
         "jobs": len(plan.jobs),
@@ -208,7 +210,8 @@ def show_task(name: str, mirror: Path | None) -> None:
     console = _console()
     task = RealTask(loaded.spec, loaded.path.parent, mirror)
     console.print(f"[bold]{escape(task.name)}[/] {escape(loaded.spec.title)}")
-    console.print(f"family {loaded.spec.family}, labels {', '.join(loaded.spec.labels)}, metric {loaded.spec.metric}")
+    labels = f", labels {', '.join(loaded.spec.labels)}" if loaded.spec.labels else ""
+    console.print(f"family {loaded.spec.family}{labels}, metric {loaded.spec.metric}")
     for set_name, prompt_set in loaded.spec.prompts.items():
         _show_prompts(console, set_name, prompt_set)
     for split in loaded.spec.splits:
@@ -220,9 +223,33 @@ def show_task(name: str, mirror: Path | None) -> None:
         counts = Counter(rows.label)
         balance = ", ".join(f"{label} {counts[label]:,} ({counts[label] / len(rows):.1%})" for label in counts)
         console.print(f"\n[bold]{split}[/]: {len(rows):,} rows{'; ' + balance if balance else ''}")
-        for index in range(min(3, len(rows))):
-            text = rows.text[index][:200]
-            console.print(f"  {rows.label[index] + ': ' if rows.label else ''}{escape(text)}")
+        _show_rows(console, rows.take(range(min(3, len(rows)))))
+    if loaded.spec.contexts:
+        try:
+            contexts = task.contexts()
+        except HarnessError as error:
+            console.print(f"\n[bold]contexts[/]: not reachable: {escape(str(error))}")
+            return
+        console.print(f"\n[bold]contexts[/]: {len(contexts.text):,} texts from {escape(contexts.origin)}")
+        for text in contexts.text[:3]:
+            console.print(f"  {escape(_short(text))}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _show_rows(console: Console, rows: Examples) -> None:
+    for index in range(len(rows)):
+        if rows.question:
+            answers = " | ".join(dict.fromkeys(answer.text for answer in rows.answers[index]))
+            console.print(f"  context: {escape(_short(rows.context[index]))}")
+            console.print(f"    question: {escape(_short(rows.question[index]))}  answer: {escape(_short(answers))}")
+            continue
+        label = f"{rows.label[index]}: " if rows.label else ""
+        console.print(f"  {escape(label + _short(rows.text[index]))}")
+        if rows.text_pair:
+            console.print(f"    with: {escape(_short(rows.text_pair[index]))}")
 
 
 def _show_prompts(console: Console, name: str, prompt_set: PromptSet) -> None:
@@ -232,9 +259,11 @@ def _show_prompts(console: Console, name: str, prompt_set: PromptSet) -> None:
             continue
         shown = [("context", "", template) for template in prompts.context]
         shown += [("text", label, one) for label, templates in prompts.text.items() for one in templates]
+        shown += [("question", "", template) for template in prompts.question]
         shown += [("classify", label, one) for label, templates in prompts.classify.items() for one in templates]
+        shown += [("answer", "", prompts.answer)] if prompts.answer else []
         for stage, label, template in shown:
-            rendered = fill(template, context="[a context]", text="[a text]")
+            rendered = fill(template, context="[a context]", text="[a text]", answer="[an answer]")
             console.print(f"  {style} {stage} {label}".rstrip() + f": {escape(rendered)!s}")
 
 
@@ -270,16 +299,20 @@ def _named_file(name: str) -> Path:
 
 
 def _check_data(task: RealTask) -> None:
-    """Read every split: columns and label names are checked where the data can be reached, and it is said where not."""
+    """Read every split: columns, labels and answers are checked where the data can be reached; it is said where not."""
+    checked = "columns and answers" if task.spec.family == "extractive-qa" else "columns and labels"
     for split, source in task.spec.splits.items():
-        in_reach = source.file is not None or (
-            task.mirror is not None
-            and (task.mirror / "datasets" / str(source.hub) / source.config / f"{source.split}.parquet").is_file()
-        )
-        if in_reach:
-            print(f"{task.name}/{split}: {len(task.split(split)):,} rows, columns and labels as expected")
+        if task.in_reach(source):
+            print(f"{task.name}/{split}: {len(task.split(split)):,} rows, {checked} as expected")
         else:
-            print(f"{task.name}/{split}: {source.hub} is not in a mirror; columns and labels not checked")
+            print(f"{task.name}/{split}: {source.hub} is not in a mirror; {checked} not checked")
+    if not task.spec.contexts:
+        return
+    if any(map(task.in_reach, task.spec.contexts)) and task.in_reach(task.spec.splits["test"]):
+        contexts = task.contexts()
+        print(f"{task.name}/contexts: {len(contexts.text):,} texts that are not in the test split, {contexts.origin}")
+    else:
+        print(f"{task.name}/contexts: not in a mirror; not checked")
 
 
 def _check_replays(board: ResolvedBoard) -> None:
@@ -289,8 +322,8 @@ def _check_replays(board: ResolvedBoard) -> None:
         if isinstance(generator, WritingGenerator):
             continue
         for task in board.tasks:
-            texts, _ = read_replay(generator.spec, generator.files[task.name], task.spec)
-            print(f"{generator.name} for {task.name}: {len(texts):,} rows, labels as expected")
+            rows = read_replay(generator.spec, generator.files[task.name], task.spec)
+            print(f"{generator.name} for {task.name}: {len(rows):,} rows as expected")
 
 
 def doctor(mirror: Path | None, store: Store) -> int:

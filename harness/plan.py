@@ -10,18 +10,21 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from harness import __version__
-from harness.data.real import RealSplit, RealTask
+from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean, one_of
 from harness.files import canonical_json
+from harness.quality.measures import applicable
 from harness.resolve import ReplayedGenerator, ResolvedBoard, WritingGenerator
 from harness.spec import Size
 from harness.stages import measure, profile, score, train
 from harness.stages.base import Stage
-from harness.stages.prompt import Prompt
+from harness.stages.prompt import PROMPTING_METHODS, Prompt
 from harness.stages.synthesize import Replay, Synthesize, read_replay
 from harness.synthesis.prompts import prompts_in_style
 
-MAJORITY, PROMPTING, SUPERVISED = "majority", "PROMPTING", "SUPERVISED"
+MAJORITY, SUPERVISED = "majority", "SUPERVISED"
+BASELINES = (MAJORITY, SUPERVISED, *PROMPTING_METHODS)
+"""The names of generators and students that stand for baselines: a cell with one of them has no rank."""
 
 
 T = TypeVar("T")
@@ -121,23 +124,11 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
                 data += _replayed(plan, generator, task)
             else:
                 data += _written(plan, generator, task)
-                if "prompting" in board.baselines and _can_prompt(generator, task):
-                    stage = Prompt(task, generator.spec, generator.place, generator.dtype)
+                for stage in _prompting(board, generator, task):
                     plan.add(stage)
                     prompting.append((generator, stage))
     if "supervised" in board.baselines:
-        gold = [(task, seed) for task in board.tasks if task.has("train") for seed in board.seeds]
-        data += [
-            _Data(
-                task,
-                SUPERVISED,
-                f"gold@{task.split('train').content_hash[:8]}",
-                len(task.split("train")),
-                seed,
-                None,
-            )
-            for task, seed in gold
-        ]
+        data += _gold(plan)
     if "majority" in board.baselines:
         for task in board.tasks:
             job = plan.add(score.Majority(task))
@@ -149,8 +140,8 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
         jobs = [plan.add(stage)]
         if board.profile:
             jobs.append(plan.add(profile.ProfilePrompting(stage)))
-        text = _signature(stage.task, gen=generator.signature, student=PROMPTING)
-        plan.cells.append(Cell(stage.task.name, generator.name, None, PROMPTING, None, text, _pairs(jobs)))
+        text = _signature(stage.task, gen=generator.signature, student=stage.method)
+        plan.cells.append(Cell(stage.task.name, generator.name, None, stage.method, None, text, _pairs(jobs)))
     return plan
 
 
@@ -160,7 +151,7 @@ def _written(plan: Plan, generator: WritingGenerator, task: RealTask) -> list[_D
         for size in plan.board.sizes:
             if size == "all":
                 raise HarnessError(f"size 'all' has no meaning for {generator.name}, which writes its data here")
-            stage = Synthesize(task.spec, generator.spec, generator.place, generator.dtype, size, seed)
+            stage = Synthesize(task, generator.spec, generator.place, generator.dtype, size, seed)
             job = plan.add(stage, series=content_key(stage.series_identity()))
             made.append(_Data(task, generator.name, generator.signature, size, seed, job))
     return made
@@ -168,22 +159,47 @@ def _written(plan: Plan, generator: WritingGenerator, task: RealTask) -> list[_D
 
 def _replayed(plan: Plan, generator: ReplayedGenerator, task: RealTask) -> list[_Data]:
     path = generator.files[task.name]
-    text, label = read_replay(generator.spec, path, task.spec)
-    content = RealSplit("replay", list(text), list(label)).content_hash
+    examples = read_replay(generator.spec, path, task.spec)
     made = []
-    for rows in dict.fromkeys(len(text) if size == "all" else size for size in plan.board.sizes):
-        if rows > len(text):
-            plan.notes.append(f"{generator.name} has {len(text):,} rows for {task.name}: no cell of size {rows:,}")
+    for rows in dict.fromkeys(len(examples) if size == "all" else size for size in plan.board.sizes):
+        if rows > len(examples):
+            plan.notes.append(f"{generator.name} has {len(examples):,} rows for {task.name}: no cell of size {rows:,}")
             continue
         for seed in plan.board.seeds:
-            job = plan.add(Replay(task.spec, generator.spec, path, text, label, content, rows, seed))
-            made.append(_Data(task, generator.name, f"{generator.name}@{content[:8]}", rows, seed, job))
+            job = plan.add(Replay(task.spec, generator.spec, path, examples, rows, seed))
+            signature = f"{generator.name}@{examples.content_hash[:8]}"
+            made.append(_Data(task, generator.name, signature, rows, seed, job))
     return made
 
 
-def _can_prompt(generator: WritingGenerator, task: RealTask) -> bool:
+def _prompting(board: ResolvedBoard, generator: WritingGenerator, task: RealTask) -> list[Prompt]:
+    """The PROMPTING baselines that the board wants and the prompt set allows."""
     _, prompts = prompts_in_style(task.spec, generator.spec.prompts, generator.spec.style)
-    return bool(prompts.classify)
+    place = (task, generator.spec, generator.place, generator.dtype)
+    found = []
+    if "prompting" in board.baselines and (prompts.classify or prompts.answer):
+        found.append(Prompt(*place))
+    if "prompting-calibrated" in board.baselines and prompts.classify:
+        found.append(Prompt(*place, calibrated=True))
+    return found
+
+
+def _gold(plan: Plan) -> list[_Data]:
+    """The gold train splits, but for those that are neither here nor to be had from the hub."""
+    data = []
+    for task in plan.board.tasks:
+        if not task.has("train"):
+            continue
+        try:
+            rows = task.split("train")
+        except HarnessError as error:
+            if task.in_reach(task.spec.splits["train"]):
+                raise
+            plan.notes.append(f"no SUPERVISED for {task.name}: {error}")
+            continue
+        signature = f"gold@{rows.content_hash[:8]}"
+        data += [_Data(task, SUPERVISED, signature, len(rows), seed, None) for seed in plan.board.seeds]
+    return data
 
 
 def _student_cells(plan: Plan, data: _Data) -> None:
@@ -194,9 +210,11 @@ def _student_cells(plan: Plan, data: _Data) -> None:
     if data.job is not None:
         inputs = {train.DATA_INPUT: data.job}
         about = [data.job]
-        if board.measures:
-            about.append(plan.add(measure.Measure(data.task, board.measures, data.title), inputs))
+        if measures := applicable(board.measures, has_labels=bool(data.task.spec.labels)):
+            about.append(plan.add(measure.Measure(data.task, measures, data.title), inputs))
     for student in board.students:
+        if data.task.spec.family not in student.families:
+            continue
         trained = plan.add(train.Train(data.task, student, data.seed, data.job is None, data.title), inputs)
         jobs = [
             *about,

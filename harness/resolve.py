@@ -212,6 +212,15 @@ class _Resolver:
                         self.wrong(("baselines", index), f"task '{task.spec.name}' has no gold train split")
         return board.baselines if board.baselines is not None else ("majority", "prompting", "supervised")
 
+    def learners(self, tasks: list[LoadedTask], students: list[StudentConfig | None]) -> None:
+        """A task that no student of the board can learn would be left without a score."""
+        if any(student is None for student in students):
+            return
+        for index, task in enumerate(tasks):
+            if not any(student and task.spec.family in student.families for student in students):
+                message = f"no student of the board learns {task.spec.family}, the family of '{task.spec.name}'"
+                self.wrong(("tasks", index), message)
+
 
 def resolve_board(name: str, mirror: Path | None) -> ResolvedBoard:
     """A board by name or path, resolved.
@@ -238,6 +247,8 @@ def resolve_board(name: str, mirror: Path | None) -> ResolvedBoard:
     resolver.unique("students", [entry.name or entry.student for entry in board.students])
     if "all" in board.sizes and any(isinstance(spec, TransformersGenerator) for spec in known.values()):
         resolver.wrong(("sizes",), "'all' has no meaning for a PLM that writes the data here; give a number of rows")
+    if len(tasks) == len(board.tasks):
+        resolver.learners(tasks, students)
     measures = resolver.measures(board)
     baselines = resolver.baselines(board, tasks)
     raise_problems(path, resolver.problems)

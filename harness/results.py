@@ -9,9 +9,9 @@ import numpy as np
 
 from harness.files import write_atomic
 from harness.plan import Cell, Plan
-from harness.scoring.scores import aggregate_seeds
+from harness.scoring.scores import aggregate_answer_seeds, aggregate_seeds
 from harness.stages.base import VALUES, read_values
-from harness.stages.score import PREDICTIONS, read_correct
+from harness.stages.score import PREDICTIONS, read_scores
 from harness.store import Store
 from harness.values import Value
 
@@ -92,17 +92,20 @@ def _over_seeds(plan: Plan, store: Store, missing: set[str]) -> list[ResultRow]:
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in plan.cells:
         groups.setdefault((cell.task, cell.generator, cell.size, cell.student), []).append(cell)
+    families = {task.name: task.spec.family for task in plan.board.tasks}
     rows: list[ResultRow] = []
     for cells in groups.values():
         jobs = [score_job(cell) for cell in cells]
         if any(key in missing for _, key in jobs):
             continue
         folders = [store.checked(*job, VALUES, PREDICTIONS) for job in jobs]
-        values = aggregate_seeds(
-            np.stack([read_correct(folder) for folder in folders]),
-            [read_values(folder) for folder in folders],
-        )
         first = cells[0]
+        if families[first.task] == "extractive-qa":
+            exact, f1 = (np.stack([read_scores(folder, name) for folder in folders]) for name in ("exact_match", "f1"))
+            values = aggregate_answer_seeds(exact, f1)
+        else:
+            correct = np.stack([read_scores(folder, "correct") for folder in folders])
+            values = aggregate_seeds(correct, [read_values(folder) for folder in folders])
         seeds = ",".join(str(cell.seed) for cell in cells if cell.seed is not None)
         parts = [part for part in first.signature.split("|") if not part.startswith(("seed:", "data:"))]
         signature = "|".join([*parts[:-1], *([f"seeds:{seeds}"] if seeds else []), parts[-1]])

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 PAD, UNKNOWN = 0, 1
-_WORD = re.compile(r"\w+|[^\w\s]")
+WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def words(text: str) -> list[str]:
     """Lower-cased words and single punctuation marks."""
-    return _WORD.findall(text.lower())
+    return WORD.findall(text.lower())
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,24 @@ class Vocabulary:
     @classmethod
     def build(cls, texts: Iterable[str], size: int) -> "Vocabulary":
         """The `size` most frequent words, ties in alphabetical order."""
-        counts = Counter(word for text in texts for word in words(text))
+        return cls.of(Counter(word for text in texts for word in words(text)), size)
+
+    @classmethod
+    def of(cls, counts: Counter[str], size: int) -> "Vocabulary":
+        """The same from words (or what else is to have numbers) that are counted already."""
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         return cls(tuple(word for word, _ in ranked[:size]))
 
     def __len__(self) -> int:
         return len(self.words) + 2
 
+    def ids(self) -> dict[str, int]:
+        """The ids of the words in it."""
+        return {word: number for number, word in enumerate(self.words, start=2)}
+
     def encode(self, texts: Sequence[str], max_words: int) -> list[list[int]]:
         """Ids of the first `max_words` words of each text; an empty text is one unknown word."""
-        ids = {word: number for number, word in enumerate(self.words, start=2)}
+        ids = self.ids()
         return [[ids.get(word, UNKNOWN) for word in words(text)[:max_words]] or [UNKNOWN] for text in texts]
 
 

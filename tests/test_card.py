@@ -25,7 +25,7 @@ EVIL = (
 
 
 def card(title: str = "Reviews", license_name: str | None = "mit", how: dict[str, str] | None = None) -> str:
-    facts = CardFacts(title, "en", "text-classification", license_name, {"negative": 1000, "positive": 50})
+    facts = CardFacts(title, "en", "text-classification", license_name, 1050, {"negative": 1000, "positive": 50})
     return dataset_card(facts, {"generator": "gpt2-xl"} if how is None else how, ACCOUNT, "1.2.3")
 
 
@@ -81,7 +81,7 @@ def test_the_tables_say_what_it_holds_how_it_was_made_and_what_it_took() -> None
 
 
 def test_a_replayed_dataset_took_nothing_so_nothing_is_said() -> None:
-    facts = CardFacts("Reviews", "en", "text-classification", None, {"negative": 1})
+    facts = CardFacts("Reviews", "en", "text-classification", None, 1, {"negative": 1})
     assert "What it took" not in dataset_card(facts, {}, None, "1.2.3")
 
 

@@ -376,7 +376,8 @@ def test_a_label_that_is_not_the_task_s_is_an_error_that_names_the_task_s() -> N
 
 def replayed(path: Path, **fields: Any) -> list[tuple[str, str]]:
     generator = ReplayGenerator.model_validate({"name": "x", "backend": "replay", "data": path.name, **fields})
-    return list(zip(*read_replay(generator, path, TASK), strict=True))
+    rows = read_replay(generator, path, TASK)
+    return list(zip(rows.text, rows.label, strict=True))
 
 
 def test_the_zerogen_format_has_the_text_in_c_where_x_is_null(tmp_path: Path) -> None:

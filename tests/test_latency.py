@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from harness.data.examples import Examples
 from harness.profiling import latency
 from harness.profiling.latency import Timing, measure_latency, timing_values
 from harness.values import Value
 
 TEXTS = [f"text {number}" for number in range(100)]
+ROWS = Examples(text=TEXTS)
 
 
 class Clock:
@@ -25,14 +27,14 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now
 
-    def predict(self, texts: Sequence[str]) -> None:
+    def predict(self, rows: Examples) -> None:
         self.now += self._seconds(len(self.calls))
-        self.calls.append(list(texts))
+        self.calls.append(list(rows.text))
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, clock: Clock, texts: Sequence[str] = TEXTS) -> Timing:
+def measured(monkeypatch: pytest.MonkeyPatch, clock: Clock, rows: Examples = ROWS) -> Timing:
     monkeypatch.setattr(latency, "time", clock)
-    return measure_latency(clock.predict, texts, lambda done, total: None)
+    return measure_latency(clock.predict, rows, lambda done, total: None)
 
 
 def by_name(timing: Timing) -> dict[str, Value]:
@@ -40,7 +42,7 @@ def by_name(timing: Timing) -> dict[str, Value]:
 
 
 def test_a_function_that_sleeps_a_known_time_is_measured_within_a_tenth() -> None:
-    values = by_name(measure_latency(lambda texts: time.sleep(0.02), TEXTS, lambda done, total: None))
+    values = by_name(measure_latency(lambda texts: time.sleep(0.02), ROWS, lambda done, total: None))
     assert values["latency_p50_ms"].value == pytest.approx(20, rel=0.1)
     assert values["rows_per_second"].value == pytest.approx(32 / 0.02, rel=0.1)
     assert {value.tier for value in values.values()} == {"machine"}
@@ -82,7 +84,7 @@ def test_throughput_is_of_whole_batches_whatever_the_number_of_texts(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(lambda call: 0.01)
-    timing = measured(monkeypatch, clock, [f"text {number}" for number in range(count)])
+    timing = measured(monkeypatch, clock, Examples(text=[f"text {number}" for number in range(count)]))
     batches = clock.calls[-len(timing.rows_per_second) :]
     assert {len(batch) for batch in batches} == {latency.BATCH}
     assert len({text for batch in batches for text in batch}) == count

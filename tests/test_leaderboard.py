@@ -16,13 +16,13 @@ from rich.console import Console
 from harness.cli import main
 from harness.errors import HarnessError
 from harness.leaderboard.rank import Entry, Leaderboard, TaskScore, rank
-from harness.leaderboard.render import markdown, terminal_table
+from harness.leaderboard.render import markdown, terminal_tables
 from harness.plan import Plan
 from harness.profiling import latency
 from harness.results import ALL_SEEDS, ResultRow
 from harness.scoring.metrics import BoolArray
 from harness.scoring.statistics import combined_interval, item_interval_of_seed_mean, wilson
-from harness.stages.score import read_correct
+from harness.stages.score import read_scores
 from tests.replay_boards import Ran, ReplayBoard, board_of_one_task, reviews, swapped
 
 
@@ -150,7 +150,7 @@ def score_of(ran: Ran, generator: str) -> TaskScore:
 
 def correct_of(ran: Ran, generator: str) -> BoolArray:
     keys = [dict(cell.jobs)["score"] for cell in ran.plan.cells if cell.generator == generator]
-    return np.stack([read_correct(ran.store.folder("score", key)) for key in keys])
+    return np.stack([read_scores(ran.store.folder("score", key), "correct") for key in keys])
 
 
 def test_with_several_seeds_the_interval_is_about_items_and_seeds_together_and_each_is_kept(noisy: ReplayBoard) -> None:
@@ -163,6 +163,13 @@ def test_with_several_seeds_the_interval_is_about_items_and_seeds_together_and_e
     assert score.seeds is not None and score.seed_sd is not None
     assert score.seed_sd == pytest.approx(correct.mean(axis=1).std(ddof=1))
     assert score.n_seeds == 3
+
+
+def test_seeds_are_counted_by_the_metric_itself_for_answers_have_no_flag_of_inversion(noisy: ReplayBoard) -> None:
+    ran = noisy.run(sizes=[24], seeds=[1, 2, 3])
+    ran.rows[:] = [row for row in ran.rows if row.measure != "suspected_inversion"]
+    score = score_of(ran, "noisy")
+    assert (score.n_seeds, score.suspected_inversion) == (3, False)
 
 
 @pytest.mark.parametrize("generator", ["noisy", "majority"])
@@ -211,7 +218,7 @@ def test_one_swapped_seed_among_several_is_enough_to_mark_the_score(replay_board
 
 def shown(board: Leaderboard) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=250, highlight=False, emoji=True).print(terminal_table(board))
+    Console(file=stream, width=250, highlight=False, emoji=True).print(*terminal_tables(board))
     return stream.getvalue()
 
 
@@ -229,8 +236,15 @@ EVIL = (
 
 def evil_board(text: str) -> Leaderboard:
     scores = {text: TaskScore(0.5, 0.4, 0.6, None, None, None, 1, False)}
-    entry = Entry(text, 10, text, False, scores=scores, mean=0.5, rank=1)
-    return Leaderboard("board", text, {text: "accuracy"}, [entry, Entry(text, None, text, True)], [text])
+    entry = Entry("text-classification", text, 10, text, False, scores=scores, mean=0.5, rank=1)
+    return Leaderboard(
+        "board",
+        text,
+        {text: "accuracy"},
+        {text: "text-classification"},
+        [entry, Entry("text-classification", text, None, text, True)],
+        [text],
+    )
 
 
 @pytest.mark.parametrize("text", EVIL)

@@ -17,10 +17,12 @@ import yaml
 from harness import machine
 from harness.cli import main
 from harness.errors import HarnessError
-from harness.plan import MAJORITY, PROMPTING, SUPERVISED, Plan, Selection, make_plan
+from harness.plan import MAJORITY, SUPERVISED, Plan, Selection, make_plan
 from harness.resolve import resolve_board
+from harness.stages.prompt import PROMPTING_METHODS
 from harness.stages.score import write_scores
 
+PROMPTING = PROMPTING_METHODS[0]
 Rows = list[tuple[str, str]]
 
 TASK: dict[str, Any] = {
@@ -320,7 +322,7 @@ def test_jobs_that_share_a_key_give_the_same_numbers_whichever_task_made_them(fi
         plan = files.plan()
         out = tmp_path / name
         out.mkdir()
-        write_scores(out, plan.board.tasks[0], plan.board.tasks[0].split("test"), probabilities)
+        write_scores(out, plan.board.tasks[0], probabilities)
         made.append((keys_by_role(plan)[f"{SUPERVISED} score"], (out / "values.json").read_text()))
     assert made[0] == made[1]
 

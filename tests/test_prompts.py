@@ -15,7 +15,7 @@ def prompts(**fields: Any) -> Prompts:
 
 
 def problems(style: Style = "completion", **fields: Any) -> list[tuple[tuple[str | int, ...], str]]:
-    return prompt_problems(prompts(**fields), LABELS, style)
+    return prompt_problems(prompts(**fields), task(plain={"completion": {"text": TEXT}}), style)
 
 
 def task(**sets: dict[str, Any]) -> Task:
@@ -110,5 +110,5 @@ def test_a_prompt_that_cannot_do_its_work_is_a_problem_of_its_place(
 def test_a_chat_prompt_to_classify_holds_no_text_for_the_text_is_the_reply() -> None:
     found = problems("chat", classify={"negative": ["Bad: <X>"], "positive": ["Good."]})
     assert found == [
-        (("classify", "negative", 0), "expected neither <X> nor <C>: the text to classify is scored as the reply")
+        (("classify", "negative", 0), "expected no <C>, and no <X>: the text to classify is scored as the reply")
     ]

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.data.real import RealSplit, RealTask
+from harness.data.examples import Examples
+from harness.data.real import RealTask, sample
 from harness.errors import HarnessError
 from harness.spec import Task
 
@@ -78,15 +79,15 @@ def test_the_content_hash_is_of_the_rows_not_of_where_they_came_from(tmp_path: P
 
 def test_other_texts_labels_or_an_other_order_have_an_other_content_hash() -> None:
     splits = [
-        RealSplit("test", ["ab", "c"], ["x", "y"]),
-        RealSplit("test", ["a", "bc"], ["x", "y"]),
-        RealSplit("test", ["ab", "c"], ["y", "x"]),
-        RealSplit("test", ["c", "ab"], ["y", "x"]),
-        RealSplit("test", ["ab", "c", "x", "y"], []),
-        RealSplit("test", ["ab", "c", "x"], ["y"]),
+        Examples(["ab", "c"], ["x", "y"]),
+        Examples(["a", "bc"], ["x", "y"]),
+        Examples(["ab", "c"], ["y", "x"]),
+        Examples(["c", "ab"], ["y", "x"]),
+        Examples(["ab", "c", "x", "y"], []),
+        Examples(["ab", "c", "x"], ["y"]),
     ]
     assert len({split.content_hash for split in splits}) == len(splits)
-    assert RealSplit("train", ["ab", "c"], ["x", "y"]).content_hash == splits[0].content_hash
+    assert Examples(["ab", "c"], ["x", "y"]).content_hash == splits[0].content_hash
 
 
 def test_the_hub_s_0_and_zerogen_s_0_are_told_apart_by_the_map_for_an_index_mix_up_inverts_every_score(
@@ -181,7 +182,7 @@ def test_unlabelled_text_needs_no_label_column_and_never_looks_at_one(tmp_path: 
     write_jsonl(tmp_path / "test.jsonl", ROWS)
     films = task(tmp_path, tmp_path, test={"file": "test.jsonl"}, unlabelled={"hub": "org/films", "split": "more"})
     split = films.split("unlabelled")
-    assert (split.text, split.label, len(split)) == (["a", "b"], [], 2)
+    assert (split.text, split.label, len(split)) == (["a", "b"], (), 2)
 
 
 def test_a_split_is_read_once_and_a_split_that_the_task_lacks_is_named(tmp_path: Path) -> None:
@@ -204,42 +205,42 @@ def test_the_signature_names_the_revision_or_the_content(tmp_path: Path) -> None
 # --- test_rows ------------------------------------------------------------------------------------------------------
 
 
-def unbalanced(count: int) -> RealSplit:
+def unbalanced(count: int) -> Examples:
     """A third of the rows positive."""
-    return RealSplit("test", [f"text {n}" for n in range(count)], [LABELS[n % 3 == 0] for n in range(count)])
+    return Examples([f"text {n}" for n in range(count)], [LABELS[n % 3 == 0] for n in range(count)])
 
 
 @pytest.mark.parametrize("rows", [2, 3, 10, 101])
 def test_a_sample_of_the_test_rows_is_balanced_whatever_the_split_is(rows: int) -> None:
     split = unbalanced(600)
-    sample = split.balanced_sample(rows, LABELS)
-    counts = Counter(sample.label)
-    assert len(sample) == rows
+    chosen = sample(split, rows, LABELS, "test")
+    counts = Counter(chosen.label)
+    assert len(chosen) == rows
     assert counts["negative"] - counts["positive"] == rows % 2, "an odd row goes to the first label"
-    places = [split.text.index(text) for text in sample.text]
+    places = [split.text.index(text) for text in chosen.text]
     assert places == sorted(places), "rows keep their order"
-    assert [split.label[place] for place in places] == sample.label, "and their labels"
+    assert [split.label[place] for place in places] == chosen.label, "and their labels"
 
 
 def test_a_sample_is_the_same_on_every_machine_and_with_every_release() -> None:
     # Pinned by hand from the first release: another sample would be another test set under the same name.
-    assert unbalanced(60).balanced_sample(6, LABELS).text == [f"text {n}" for n in (0, 14, 28, 31, 51, 54)]
+    assert sample(unbalanced(60), 6, LABELS, "test").text == [f"text {n}" for n in (0, 14, 28, 31, 51, 54)]
 
 
 def test_a_smaller_sample_is_part_of_a_larger_one_so_that_scores_can_be_compared() -> None:
     split = unbalanced(900)
     previous: set[str] = set()
     for rows in (2, 4, 50, 200, 600):
-        sample = set(split.balanced_sample(rows, LABELS).text)
-        assert previous < sample
-        previous = sample
+        chosen = set(sample(split, rows, LABELS, "test").text)
+        assert previous < chosen
+        previous = chosen
 
 
 def test_a_sample_does_not_change_with_the_words_for_a_corrected_typo_is_not_another_test() -> None:
     split = unbalanced(60)
-    corrected = RealSplit("test", [text.upper() for text in split.text], split.label)
-    sample = split.balanced_sample(10, LABELS)
-    assert corrected.balanced_sample(10, LABELS).text == [text.upper() for text in sample.text]
+    corrected = Examples([text.upper() for text in split.text], split.label)
+    chosen = sample(split, 10, LABELS, "test")
+    assert sample(corrected, 10, LABELS, "test").text == [text.upper() for text in chosen.text]
 
 
 def test_more_rows_than_a_label_has_is_an_error_with_both_numbers(tmp_path: Path) -> None:

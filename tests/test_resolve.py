@@ -90,11 +90,11 @@ measures: [self_blue, distinct_n]
     )
     assert errors(str(folder / "board.yaml")) == [
         "board.yaml has 18 errors:",
-        "  board.yaml:4: tasks[1]: unknown task 'sst3'; did you mean 'sst2'? (known: film-reviews, imdb, sst2, "
-        "sst2-sentences; or the path of a .yaml file)",
+        "  board.yaml:4: tasks[1]: unknown task 'sst3'; did you mean 'sst2'? (known: adversarial_qa, film-reviews, "
+        "imdb, qnli, rte, squad, sst2, sst2-sentences, toy-nli, toy-qa; or the path of a .yaml file)",
         "  board.yaml:6: tasks[3]: 'films' stands twice; leave one of them out",
-        "  board.yaml:8: generators[0]: unknown generator 'gpt2-xxl'; did you mean 'gpt2-xl'? (known: gpt2, gpt2-xl, "
-        "review-gpt-06m, review-gpt-2m, review-gpt-7m; or write one out)",
+        "  board.yaml:8: generators[0]: unknown generator 'gpt2-xxl'; did you mean 'gpt2-xl'? (known: gpt2, "
+        "gpt2-large, gpt2-xl, review-gpt-06m, review-gpt-2m, review-gpt-7m; or write one out)",
         "  board.yaml:9: generators[1].data: no file for the task 'other'",
         "  board.yaml:9: generators[1].data.imdb: the board has no task 'imdb'",
         "  board.yaml:9: generators[1].labels[0]: unknown label 'negatif'; did you mean 'negative'? (task 'films' has "
@@ -119,13 +119,13 @@ measures: [self_blue, distinct_n]
 
 
 def test_the_errors_of_a_task_file_stand_under_the_place_that_names_it(folder: Path) -> None:
-    write_task(folder, metric="f1", family="sentiment")
+    write_task(folder, metric="f2", family="sentiment")
     assert errors(board(folder)) == [
         "board.yaml has 1 error:",
         "  board.yaml:3: tasks[0]: films.yaml has 2 errors:",
         "    films.yaml:3: family: expected 'text-classification', 'text-pair-classification' or 'extractive-qa', "
         "found 'sentiment'",
-        "    films.yaml:19: metric: expected 'accuracy' or 'macro_f1', found 'f1'",
+        "    films.yaml:19: metric: expected 'accuracy', 'macro_f1', 'exact_match' or 'f1', found 'f2'",
     ]
 
 

@@ -35,7 +35,7 @@ def score_key(row: ResultRow) -> str:
 
 def test_a_row_per_seed_says_what_the_predictions_say(noisy_board: ReplayBoard) -> None:
     ran = noisy_board.run(sizes=[24], seeds=[1, 2, 3])
-    gold = ran.plan.board.tasks[0].split("test").label
+    gold = list(ran.plan.board.tasks[0].split("test").label)
     rows = {row.seed: row for row in ran.rows if row.measure == "accuracy"}
     expected = {seed: accuracy(ran, gold, score_key(rows[seed])) for seed in ("1", "2", "3")}
     assert {seed: rows[seed].value for seed in expected} == pytest.approx(expected)

@@ -400,55 +400,49 @@ def test_a_run_killed_at_many_instants_ends_with_the_results_of_an_undisturbed_o
 KILL_AT_A_WRITE = """
 import os, signal, sys
 
-left, store = int(os.environ["KILL_AT"]), os.environ["KILL_STORE"]
+left, store, stage = int(os.environ["KILL_AT"]), os.environ["KILL_STORE"], os.environ.get("KILL_STAGE")
 
 def watch(event, arguments):
     global left
-    writes = event in ("os.rename", "os.mkdir", "os.rmdir") or (
-        event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    )
-    if writes and isinstance(arguments[0], (str, os.PathLike)) and os.fspath(arguments[0]).startswith(store):
+    path = arguments[0] if arguments and isinstance(arguments[0], (str, os.PathLike)) else ""
+    if not os.fspath(path).startswith(store):
+        return
+    flags = arguments[2] if event == "open" and isinstance(arguments[2], int) else 0
+    if stage:
+        writes = event == "os.rename" and f"/{stage}/" in os.fspath(arguments[1])
+    else:
+        writes = event in ("os.rename", "os.mkdir", "os.rmdir") or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writes:
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        if "KILL_COUNT" in os.environ:
-            os.write(2, b"WRITE" + bytes([10]))
 
 sys.addaudithook(watch)
 """
 
 
 @pytest.mark.slow
-def test_a_run_killed_in_the_midst_of_its_writes_ends_with_the_results_of_an_undisturbed_one(
-    tmp_path: Path, record_property: Any
-) -> None:
-    """Every creation, renaming or removal of a file in the store is an instant to die at; two dozen of them are tried.
+def test_a_run_killed_in_the_midst_of_its_writes_ends_with_the_results_of_an_undisturbed_one(tmp_path: Path) -> None:
+    """Every creation, renaming or removal of a file in the store is an instant to die at.
 
-    Each kill is at its own place in a run from the start, and what it leaves is the next one's ground.
+    Each run dies when the next artifact of a stage is about to take its place, and the one after it some writes later;
+    what they leave is the ground of the next.
     """
     quiet, killed = place(tmp_path / "quiet", profile=True), place(tmp_path / "killed", profile=True)
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(KILL_AT_A_WRITE)
-    hook = {"PYTHONPATH": str(tmp_path / "hook")}
-    counted = quiet.start(
-        *("--workers", "1"), **hook, KILL_AT="-1", KILL_STORE=str(quiet.folder / "store"), KILL_COUNT="yes"
-    )
-    writes = finish(counted)[1].count("WRITE\n")
-    plan = make_plan(resolve_board(str(killed.folder / "board.yaml"), None), Selection())
-    kills, hit = 24, Counter[str]()
-    for number in range(kills):
-        before = sum(killed.store.find(job.stage.name, job.key) is not None for job in plan.jobs.values())
-        wanted = len(plan.jobs) * (number + 1) // (kills + 1)  # jobs that ought to be done when this kill is over
-        at = max(1, writes * max(1, wanted - before) // len(plan.jobs) + number % 7 - 3)
-        process = killed.start(*("--workers", "1"), **hook, KILL_AT=str(at), KILL_STORE=str(killed.folder / "store"))
-        process.communicate(timeout=300)
-        assert process.returncode == -signal.SIGKILL
-        missing = (job.stage.name for job in plan.jobs.values() if killed.store.find(job.stage.name, job.key) is None)
-        hit[next(missing, "results")] += 1
-        assert damage(killed.store) == []
+    quiet.run("--workers", "1")
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(KILL_AT_A_WRITE)
+    variables = {"PYTHONPATH": str(hook), "KILL_STORE": str(killed.folder / "store")}
+    kills = 0
+    for stage in ("synthesize", "prompt", "measure", "train", "score", "profile"):
+        for number, kill in enumerate(({"KILL_STAGE": stage, "KILL_AT": "1"}, {"KILL_AT": "5"}) * 2):
+            process = killed.start("--workers", "1", **variables, **kill)
+            process.communicate(timeout=300)
+            assert process.returncode == -signal.SIGKILL, (stage, number)
+            assert damage(killed.store) == []
+            kills += 1
+    assert kills == 24
     killed.run("--workers", "1")
     assert killed.timeless() == quiet.timeless()
     assert damage(killed.store) == []
-    record_property("kills_by_stage", dict(hit))
-    print("kills by stage:", dict(hit), "of", writes, "writes")
-    assert {"synthesize", "measure", "train", "score", "prompt", "profile"} <= set(hit)

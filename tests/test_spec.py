@@ -115,11 +115,13 @@ sedes: [1]
         "f:3: tasks[0].test_rows: expected a number greater than or equal to 2, found 1",
         "f:5: generators[0]: unknown generator 'gpt3'; did you mean 'gpt2'? (known: gpt2, gpt2-xl; or write one out)",
         "f:6: generators[1].backend: unknown backend 'repaly'; did you mean 'replay'? (known: replay, transformers)",
-        "f:7: generators[2].columns.txt: expected 'text' or 'label', found 'txt'; did you mean 'text'?",
+        "f:7: generators[2].columns.txt: expected 'text', 'text_pair', 'label', 'id', 'context', 'question' or "
+        "'answers', found 'txt'; did you mean 'text'?",
         f"f:9: sizes[0]: {rows} 0",
         f"f:9: sizes[2]: {rows} 'many'",
         "f:10: seeds[0]: expected a whole number, found True",
-        "f:11: baselines[0]: expected 'majority', 'prompting' or 'supervised', found 'supervized'; "
+        "f:11: baselines[0]: expected 'majority', 'prompting', 'prompting-calibrated' or 'supervised', "
+        "found 'supervized'; "
         "did you mean 'supervised'?",
         "f:12: profile: expected true or false, found 1",
         "f:13: sedes: unknown key 'sedes'; did you mean 'seeds'? (known: baselines, generators, measures, name, "
@@ -209,8 +211,7 @@ prompts:
 metrik: accuracy
 """
     assert task_problems(tmp_path, text) == [
-        "f:3: family: expected 'text-classification', found 'sentiment'",
-        "f:4: labels: expected a list of at least 2 items, found ['negative']",
+        "f:3: family: expected 'text-classification', 'text-pair-classification' or 'extractive-qa', found 'sentiment'",
         "f:6: splits.test: expected exactly one of 'hub' (a dataset id) and 'file' (a path)",
         "f:7: splits.dev: expected 'train', 'test' or 'unlabelled', found 'dev'",
         "f:8: splits.train.hub: expected a text that matches '^[A-Za-z0-9_][\\w.-]*/[A-Za-z0-9_][\\w.-]*$', "
@@ -220,9 +221,8 @@ metrik: accuracy
         "labels, revision, split)",
         "f:12: prompts.plain.max_new_tokens: expected a number greater than or equal to 1, found 0",
         "f:13: prompts.plain.stop: expected a text of at least 1 character, found ''",
-        "f:14: prompts.plain.completion.text: expected this key, found nothing",
-        "f:15: metrik: unknown key 'metrik'; did you mean 'metric'? (known: family, labels, language, license, "
-        "metric, name, prompts, splits, title)",
+        "f:15: metrik: unknown key 'metrik'; did you mean 'metric'? (known: contexts, family, labels, language, "
+        "license, metric, name, prompts, splits, title)",
     ]
 
 
@@ -230,6 +230,7 @@ metrik: accuracy
     ("old", "new", "expected"),
     [
         ("test: {", "train: {", "'splits' has no 'test': students are scored on real rows"),
+        ("[negative, positive]", "[negative]", "text-classification needs at least two 'labels'"),
         ("[negative, positive]", "[negative, negative]", "a label stands twice in 'labels'"),
         ("[negative, positive]", "[no, yes]", "labels[0]: expected a text, found False; quotes make it a text"),
         ("[negative, positive]", "[a/b, c]", "labels[0]: expected a text that matches "),

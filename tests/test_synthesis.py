@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.catalogue import load_task
+from harness.data.real import RealTask
 from harness.errors import HarnessError
 from harness.generators.base import Completion, Decoding, TextGenerator
 from harness.generators.cache import GeneratorCache
@@ -33,9 +34,6 @@ class FakePlm:
     write: Write
     calls: list[tuple[list[str], Decoding, int]] = field(default_factory=list)
 
-    def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        return True
-
     def generate(
         self, prompts: Sequence[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
     ) -> list[Completion]:
@@ -44,6 +42,9 @@ class FakePlm:
             Completion(self.write(prompt, seed, place), "stop", len(prompt.split()), 7, -1.5 * place)
             for place, prompt in enumerate(prompts)
         ]
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        return len(prompt.split()) + max_new_tokens <= 100
 
 
 def numbered(prompt: str, seed: int, place: int) -> str:
@@ -321,7 +322,8 @@ def test_a_plm_that_is_seldom_usable_is_used_with_patience() -> None:
 def test_a_written_dataset_loads_with_datasets_and_says_where_each_row_comes_from(tmp_path: Path) -> None:
     import datasets
 
-    task = load_task("film-reviews").spec
+    loaded = load_task("film-reviews")
+    task = RealTask(loaded.spec, loaded.path.parent, None)
     spec = TransformersGenerator(name="tiny", model="embedded:review-gpt-06m", prompts="continuation", block_rows=8)
     place = locate_model(spec.model, None, None)
     stage = Synthesize(task, spec, place, "float32", 24, 13)

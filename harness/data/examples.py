@@ -7,8 +7,10 @@
 | extractive-qa            | `id`, `context`, `question`, `answers`| `question`                                  |
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from harness.spec import Family
@@ -47,6 +49,31 @@ class Examples:
     def columns(self) -> dict[str, Sequence[Any]]:
         """The columns that hold something, by name."""
         return {field.name: getattr(self, field.name) for field in fields(self) if len(getattr(self, field.name))}
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over the rows as we read them: the same from the hub, a mirror or a file. Ids do not count."""
+        digest = hashlib.sha256()
+
+        def update(part: str) -> None:
+            encoded = part.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "little"))
+            digest.update(encoded)
+
+        for name, column in self.columns().items():
+            if name == "id":
+                continue
+            update(name)
+            digest.update(len(column).to_bytes(8, "little"))
+            for value in column:
+                if isinstance(value, str):
+                    update(value)
+                    continue
+                digest.update(len(value).to_bytes(8, "little"))
+                for answer in value:
+                    update(answer.text)
+                    digest.update(answer.start.to_bytes(8, "little"))
+        return digest.hexdigest()
 
     def without_gold(self) -> "Examples":
         """The same rows without labels and answers: what a student may see at prediction."""

@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.data.examples import Answer
 from harness.errors import HarnessError, did_you_mean, one_of, shown
 from harness.spec import MAX_ROWS
 
 MAX_LINE_BYTES = 4 << 20
 MAX_FILE_BYTES = 20 << 30
 MAX_TEXT_CHARACTERS = 1_000_000
+MAX_ANSWERS = 1000
 _BATCH_ROWS = 256
 READABLE = ".jsonl, .csv, .parquet, or a folder saved by `datasets`"
 
@@ -160,6 +162,14 @@ def _python_values(path: Path, batches: Iterable[Any], wanted: Sequence[str]) ->
         tests = ("null", "boolean", "integer", "floating", "string", "large_string", "string_view")
         return any(getattr(pa.types, f"is_{test}")(kind) for test in tests)
 
+    def is_answers(kind: pa.DataType) -> bool:
+        """SQuAD's column `answers`: a record of lists."""
+        is_list = ("list", "large_list")
+        return pa.types.is_struct(kind) and all(
+            any(getattr(pa.types, f"is_{test}")(field.type) for test in is_list) and is_plain(field.type.value_type)
+            for field in kind
+        )
+
     columns: Columns = {name: [] for name in wanted}
     n_rows = n_bytes = 0
     for batch in batches:
@@ -169,7 +179,7 @@ def _python_values(path: Path, batches: Iterable[Any], wanted: Sequence[str]) ->
             raise HarnessError(f"{path} holds more than {MAX_ROWS:,} rows or {MAX_FILE_BYTES >> 30} GiB; split it")
         for name, values in columns.items():
             column = batch.column(batch.schema.get_field_index(name))
-            if not is_plain(column.type):
+            if not (is_plain(column.type) or is_answers(column.type)):
                 raise HarnessError(f"{path}: column '{name}': expected texts or numbers, found {column.type}")
             values += column.to_pylist()
     return columns
@@ -235,6 +245,42 @@ def check_texts(values: Sequence[Any], place: str) -> list[str]:
                 f"{place}: row {row}: a text of {len(value):,} characters; most is {MAX_TEXT_CHARACTERS:,}"
             )
     return list(values)
+
+
+def check_answers(values: Sequence[Any], contexts: Sequence[str], place: str) -> list[tuple[Answer, ...]]:
+    """SQuAD's `answers` ({text: [...], answer_start: [...]}, starts in characters), each where it says it stands.
+
+    Raises:
+        HarnessError: a row without an answer or of another form; an answer that is not in its context at its start.
+    """
+    result = []
+    for row, (value, context) in enumerate(zip(values, contexts, strict=True)):
+        texts = value.get("text") if isinstance(value, dict) else None
+        starts = value.get("answer_start") if isinstance(value, dict) else None
+        if not isinstance(texts, list) or not isinstance(starts, list) or not 0 < len(texts) == len(starts):
+            expected = "as many of each and at least one of {text: [...], answer_start: [...]}"
+            raise HarnessError(f"{place}: row {row}: 'answers': expected {expected}, found {shown(value)}")
+        if len(texts) > MAX_ANSWERS:
+            raise HarnessError(f"{place}: row {row}: {len(texts):,} answers; most is {MAX_ANSWERS:,}")
+        found = []
+        for text, start in zip(check_texts(texts, f"{place}: row {row}: 'answers'"), starts, strict=True):
+            if isinstance(start, bool) or not isinstance(start, int) or start < 0 or not text:
+                raise HarnessError(
+                    f"{place}: row {row}: expected an answer and its start, found {shown([text, start])}"
+                )
+            if context[start : start + len(text)] != text:
+                raise HarnessError(f"{place}: row {row}: {_misplaced(text, start, context)}")
+            found.append(Answer(text, start))
+        result.append(tuple(found))
+    return result
+
+
+def _misplaced(text: str, start: int, context: str) -> str:
+    places = [match.start() for match in re.finditer(re.escape(text), context)]
+    if not places:
+        return f"the answer {shown(text)} is not in its context"
+    nearest = min(places, key=lambda place: abs(place - start))
+    return f"the answer {shown(text)} does not begin at character {start} of its context, but at {nearest}"
 
 
 def label_names(

@@ -6,72 +6,98 @@ serves both. Labels leave this module by name, never as the source's numbers.
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.data.files import check_texts, label_names, read_columns
+from harness.data.examples import Examples
+from harness.data.files import check_answers, check_texts, label_names, read_columns
+from harness.data.normalise import normalise
+from harness.data.sentences import sentences
 from harness.errors import HarnessError
 from harness.seeds import hash_order
-from harness.spec import SplitSource, Task
+from harness.spec import Column, ContextSource, Family, SplitSource, Task
+
+FAMILY_COLUMNS: dict[Family, tuple[Column, ...]] = {
+    "text-classification": ("text", "label"),
+    "text-pair-classification": ("text", "text_pair", "label"),
+    "extractive-qa": ("context", "question", "answers"),
+}
+"""What the rows of a family hold."""
+
+_WHOLE_TEST = "test, all rows"
+
+MIN_SENTENCE_WORDS = 5
+"""A shorter sentence (a heading, a list's number) says nothing that a text could be about."""
+
+
+def examples_from(
+    columns: Mapping[Column, list[Any]],
+    family: Family,
+    labels: Sequence[str],
+    source_labels: dict[str | int, str],
+    place: str,
+) -> Examples:
+    """Checked rows of a family from raw columns that have our names.
+
+    Raises:
+        HarnessError: a value that is no text, an unknown label, an answer that does not stand where it should.
+    """
+    checked: dict[str, Any] = {}
+    for name in FAMILY_COLUMNS[family]:
+        if name == "label":
+            checked[name] = label_names(columns[name], source_labels, labels, place)
+        elif name != "answers":
+            checked[name] = check_texts(columns[name], place)
+    if family == "extractive-qa":
+        checked["answers"] = check_answers(columns["answers"], checked["context"], place)
+        ids = columns.get("id")
+        checked["id"] = check_texts(ids, place) if ids else [str(row) for row in range(len(checked["context"]))]
+    return Examples(**checked)
+
+
+def sample(examples: Examples, rows: int, labels: tuple[str, ...], what: str) -> Examples:
+    """A fixed sample of `rows` rows, as many of each label (one more of the first if it must be).
+
+    The sample depends on the number of rows of each label and on nothing else, and a smaller one is part of a larger
+    one.
+
+    Raises:
+        HarnessError: a label (or, in a family without labels, the whole) has too few rows.
+    """
+    chosen: list[int] = []
+    groups: tuple[str | None, ...] = labels or (None,)
+    for place, label in enumerate(groups):
+        share = rows // len(groups) + (place < rows % len(groups))
+        of_label = [i for i in range(len(examples)) if label is None or examples.label[i] == label]
+        if len(of_label) < share:
+            wanted = f" of '{label}'" if label else ""
+            raise HarnessError(f"test_rows: {rows} needs {share} rows{wanted}, the {what} split has {len(of_label)}")
+        order = hash_order(len(of_label), "test-rows", label or "")
+        chosen += [of_label[index] for index in order[:share]]
+    return examples.take(sorted(chosen))
 
 
 @dataclass(frozen=True)
-class RealSplit:
-    """The rows of one real split. `label` is empty for unlabelled text."""
+class Contexts:
+    """Real unlabelled texts that a PLM writes about. `origin` says which of the task's sources they are from."""
 
-    name: str
+    origin: str
     text: list[str] = field(repr=False)
-    label: list[str] = field(repr=False)
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-    @cached_property
-    def content_hash(self) -> str:
-        """SHA-256 over the rows as we read them: the same from the hub, a mirror or a file."""
-        digest = hashlib.sha256()
-        for column in (self.text, self.label):
-            digest.update(len(column).to_bytes(8, "little"))
-            for value in column:
-                encoded = value.encode("utf-8", "surrogatepass")
-                digest.update(len(encoded).to_bytes(8, "little"))
-                digest.update(encoded)
-        return digest.hexdigest()
-
-    def balanced_sample(self, rows: int, labels: tuple[str, ...]) -> "RealSplit":
-        """A fixed sample of `rows` rows, as many of each label (one more of the first if it must be).
-
-        The sample depends on the number of rows of each label and on nothing else, and a smaller one is part of a
-        larger one.
-
-        Raises:
-            HarnessError: a label has too few rows.
-        """
-        chosen: list[int] = []
-        for place, label in enumerate(labels):
-            share = rows // len(labels) + (place < rows % len(labels))
-            of_label = [index for index, value in enumerate(self.label) if value == label]
-            if len(of_label) < share:
-                raise HarnessError(
-                    f"test_rows: {rows} needs {share} rows of '{label}', the {self.name} split has {len(of_label)}"
-                )
-            order = hash_order(len(of_label), "test-rows", label)
-            chosen += [of_label[index] for index in order[:share]]
-        chosen.sort()
-        return RealSplit(self.name, [self.text[i] for i in chosen], [self.label[i] for i in chosen])
+    content_hash: str
 
 
 @dataclass
 class RealTask:
-    """A task together with the place its real rows come from. Splits are read when first asked for, then kept."""
+    """A task together with the place its real rows come from. What is read is kept."""
 
     spec: Task
     folder: Path
     mirror: Path | None
     test_rows: int | None = None
-    _splits: dict[str, RealSplit] = field(default_factory=dict, repr=False)
+    _splits: dict[str, Examples] = field(default_factory=dict, repr=False)
+    _contexts: Contexts | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -87,44 +113,101 @@ class RealTask:
         revision = source.revision[:8] if source.revision else self.split("test").content_hash[:8]
         return f"{self.name}@{revision}" + (f"/{self.test_rows}" if self.test_rows else "")
 
-    def split(self, name: str) -> RealSplit:
+    def split(self, name: str) -> Examples:
         """The rows of a split.
 
         Raises:
             HarnessError: the task has no such split, its data cannot be reached, or they are not what the task says.
         """
         if name not in self._splits:
-            self._splits[name] = self._read(name)
+            rows = self._read(name)
+            if name == "test":
+                self._splits[_WHOLE_TEST] = rows
+            if name == "test" and self.test_rows is not None:
+                rows = sample(rows, self.test_rows, self.spec.labels, name)
+            self._splits[name] = rows
         return self._splits[name]
 
-    def _read(self, name: str) -> RealSplit:
+    def _read(self, name: str) -> Examples:
         source = self.spec.splits.get(name)  # type: ignore[call-overload]
         if source is None:
             raise HarnessError(f"task '{self.name}' has no '{name}' split; it has {', '.join(self.spec.splits)}")
-        labelled = name != "unlabelled"
-        text_column = source.columns.get("text", "text")
-        label_column = source.columns.get("label", "label")
-        wanted = [text_column, label_column] if labelled else [text_column]
         place = f"task '{self.name}', split '{name}'"
-        columns = self._columns(source, wanted, place)
-        text = check_texts(columns[text_column], place)
-        label = label_names(columns[label_column], source.labels, self.spec.labels, place) if labelled else []
-        split = RealSplit(name, text, label)
-        if name == "test" and self.test_rows is not None:
-            split = split.balanced_sample(self.test_rows, self.spec.labels)
-        if labelled and (absent := [one for one in self.spec.labels if one not in Counter(label)]):
+        if name == "unlabelled":
+            return Examples(text=self._texts(source, place))
+        family, labels = self.spec.family, self.spec.labels
+        wanted = {column: source.columns.get(column, column) for column in FAMILY_COLUMNS[family]}
+        if "id" in source.columns:
+            wanted["id"] = source.columns["id"]
+        raw = self._columns(source, list(wanted.values()), place)
+        columns = {ours: raw[theirs] for ours, theirs in wanted.items()}
+        rows = examples_from(columns, family, labels, source.labels, place)
+        if absent := [one for one in labels if one not in Counter(rows.label)]:
             raise HarnessError(f"{place}: no row has the label '{absent[0]}'; check the task's 'labels'")
-        return split
+        return rows
+
+    def _texts(self, source: SplitSource, place: str) -> list[str]:
+        column = source.columns.get("text", "text")
+        return check_texts(self._columns(source, [column], place)[column], place)
+
+    def contexts(self) -> Contexts:
+        """The real texts to write about, each once, without those that stand in the test split.
+
+        Of several sources the first that is in reach is taken; those here or in the mirror go before the hub's.
+
+        Raises:
+            HarnessError: none of them can be reached, or they hold nothing but test rows.
+        """
+        if self._contexts is None:
+            self._contexts = self._read_contexts()
+        return self._contexts
+
+    def _read_contexts(self) -> Contexts:
+        sources = sorted(self.spec.contexts, key=lambda source: not self.in_reach(source))
+        errors = []
+        for source in sources:
+            place = f"task '{self.name}', contexts"
+            try:
+                texts = self._texts(source, place)
+            except HarnessError as error:
+                errors.append(str(error))
+                continue
+            return self._usable(source, texts)
+        raise HarnessError("; ".join(errors))
+
+    def _usable(self, source: ContextSource, texts: list[str]) -> Contexts:
+        if source.unit == "sentence":
+            texts = [one for text in dict.fromkeys(texts) for one in sentences(text)]
+            texts = [one for one in texts if len(one.split()) >= MIN_SENTENCE_WORDS]
+        self.split("test")
+        test = self._splits[_WHOLE_TEST]
+        tested = {normalise(text) for text in set(test.context or test.text)}
+        kept = [text for text in dict.fromkeys(texts) if normalise(text) not in tested and text.strip()]
+        if not kept:
+            raise HarnessError(f"task '{self.name}': its contexts hold no text that is not in the test split")
+        digest = hashlib.sha256("\0".join(kept).encode("utf-8", "surrogatepass")).hexdigest()
+        return Contexts(_origin(source), kept, digest)
+
+    def in_reach(self, source: SplitSource) -> bool:
+        """Whether the rows are here: in a file or in the mirror. Otherwise the hub is asked."""
+        return source.file is not None or (self.mirror is not None and _mirrored(source, self.mirror).is_file())
 
     def _columns(self, source: SplitSource, wanted: list[str], place: str) -> dict[str, list[Any]]:
         if source.file is not None:
             return read_columns((self.folder / source.file).resolve(), wanted)
         assert source.hub is not None
-        if self.mirror is not None:
-            path = self.mirror / "datasets" / source.hub / source.config / f"{source.split}.parquet"
-            if path.is_file():
-                return read_columns(path, wanted)
+        if self.mirror is not None and (path := _mirrored(source, self.mirror)).is_file():
+            return read_columns(path, wanted)
         return _read_hub(source, wanted, place, self.mirror)
+
+
+def _mirrored(source: SplitSource, mirror: Path) -> Path:
+    return mirror / "datasets" / str(source.hub) / source.config / f"{source.split}.parquet"
+
+
+def _origin(source: ContextSource) -> str:
+    where = source.file or f"{source.hub}/{source.config}/{source.split}"
+    return f"{where}@{source.revision[:8]}" if source.revision else where
 
 
 def _read_hub(source: SplitSource, wanted: list[str], place: str, mirror: Path | None) -> dict[str, list[Any]]:

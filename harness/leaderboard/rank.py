@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harness import __version__
-from harness.plan import MAJORITY, PROMPTING, SUPERVISED, Cell, Plan
+from harness.plan import BASELINES, Cell, Plan
 from harness.results import ALL_SEEDS, ResultRow
-from harness.spec import Size
+from harness.spec import Family, Size
 
 SCHEMA = 1
 
@@ -29,11 +29,13 @@ class TaskScore:
 
 @dataclass
 class Entry:
-    """A line of the leaderboard. A baseline has no rank; an entry that lacks a task has no mean.
+    """A line of the leaderboard, in one family of tasks. A baseline has no rank; an entry that lacks a task of its
+    family has no mean.
 
     `size` is the board's, `rows` the number of rows by task: they differ where `all` is another number for each.
     """
 
+    family: Family
     generator: str
     size: Size | None
     student: str
@@ -56,45 +58,66 @@ class Entry:
 
 @dataclass
 class Leaderboard:
-    """The entries in the order of their mean, complete ones first."""
+    """The entries family by family, in the order of their mean, complete ones first. `tasks`: the metric by task,
+    `families`: its family."""
 
     board: str
     title: str
     tasks: dict[str, str]
+    families: dict[str, Family]
     entries: list[Entry]
     notes: list[str]
     harness: str = __version__
     schema: int = SCHEMA
+
+    @property
+    def by_family(self) -> dict[Family, list[Entry]]:
+        families = dict.fromkeys(self.families.values())
+        return {family: [entry for entry in self.entries if entry.family == family] for family in families}
+
+    def tasks_of(self, family: Family) -> list[str]:
+        return [task for task, found in self.families.items() if found == family]
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def rank(plan: Plan, rows: list[ResultRow], failures: Iterable[str]) -> Leaderboard:
-    """Rank the entries of a board by the mean of their tasks' metrics."""
+    """Rank the entries of each family of a board by the mean of the family's metrics.
+
+    There is no mean over families: their metrics do not measure the same.
+    """
+    families = {task.name: task.spec.family for task in plan.board.tasks}
     metrics = {task.name: task.spec.metric for task in plan.board.tasks}
     uneven = _uneven(plan)
-    entries: dict[tuple[str, Size | None, str], Entry] = {}
+    entries: dict[tuple[Family, str, Size | None, str], Entry] = {}
     for cell in plan.cells:
-        baseline = cell.generator in (MAJORITY, SUPERVISED) or cell.student == PROMPTING
+        baseline = cell.generator in BASELINES or cell.student in BASELINES
         all_rows = uneven.get(cell.generator, {}).get(cell.task, -1)
         for size in [None] if baseline else _board_sizes(plan, cell, all_rows):
-            key = (cell.generator, size, cell.student)
+            key = (families[cell.task], cell.generator, size, cell.student)
             entries.setdefault(key, Entry(*key, baseline)).rows[cell.task] = cell.size
     index: dict[tuple[str, str, int | None, str], list[ResultRow]] = {}
     for row in rows:
         index.setdefault((row.generator, row.task, row.size, row.student), []).append(row)
     for entry in entries.values():
         keys = [(entry.generator, *part, student) for part in entry.rows.items() for student in (entry.student, "")]
-        _fill(entry, [row for key in keys for row in index.get(key, [])], metrics)
-    ordered = sorted(
-        entries.values(), key=lambda one: (not one.complete, -(one.mean or 0.0), one.generator, one.student)
-    )
+        of_family = {task: metric for task, metric in metrics.items() if families[task] == entry.family}
+        _fill(entry, [row for key in keys for row in index.get(key, [])], of_family)
+    ordered: list[Entry] = []
+    for family in dict.fromkeys(families.values()):
+        ordered += _in_order([entry for entry in entries.values() if entry.family == family])
+    return Leaderboard(plan.board.name, plan.board.title, dict(metrics), families, ordered, [*plan.notes, *failures])
+
+
+def _in_order(entries: list[Entry]) -> list[Entry]:
+    """The entries of one family, ranked."""
+    ordered = sorted(entries, key=lambda one: (not one.complete, -(one.mean or 0.0), one.generator, one.student))
     means = [entry.mean for entry in ordered if entry.mean is not None and not entry.baseline]
     for entry in ordered:
         if entry.mean in means and not entry.baseline:
             entry.rank = 1 + means.index(entry.mean)  # equal means share a rank
-    return Leaderboard(plan.board.name, plan.board.title, dict(metrics), ordered, [*plan.notes, *failures])
+    return ordered
 
 
 def _uneven(plan: Plan) -> dict[str, dict[str, int]]:
@@ -152,7 +175,7 @@ def _task_score(rows: list[ResultRow], metric: str) -> TaskScore | None:
         items=_bounds(items),
         seeds=_bounds(seeds),
         seed_sd=spread.value if spread else None,
-        n_seeds=len(flags),
+        n_seeds=len(single),
         suspected_inversion=any(flags),
     )
 

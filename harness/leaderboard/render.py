@@ -6,6 +6,7 @@ from rich.table import Table
 
 from harness.escaping import in_markdown, in_terminal
 from harness.leaderboard.rank import Entry, Leaderboard, TaskScore
+from harness.spec import Family
 
 NOTE = (
     "Score in %, then the bounds of its 95 % interval over test items and seeds together (test items alone where there "
@@ -13,8 +14,8 @@ NOTE = (
 )
 
 
-def _header(board: Leaderboard) -> list[str]:
-    tasks = [f"{task} ({metric.replace('_', '-')})" for task, metric in board.tasks.items()]
+def _header(board: Leaderboard, family: Family) -> list[str]:
+    tasks = [f"{task} ({board.tasks[task].replace('_', '-')})" for task in board.tasks_of(family)]
     return [
         "#",
         "generator",
@@ -31,8 +32,9 @@ def _header(board: Leaderboard) -> list[str]:
 
 
 def _cells(entry: Entry, board: Leaderboard) -> list[str]:
-    scores = [_score(entry.scores.get(task)) for task in board.tasks]
-    mean = f"{100 * entry.mean:.1f}" if entry.mean is not None else f"{len(entry.scores)} of {len(board.tasks)}"
+    tasks = board.tasks_of(entry.family)
+    scores = [_score(entry.scores.get(task)) for task in tasks]
+    mean = f"{100 * entry.mean:.1f}" if entry.mean is not None else f"{len(entry.scores)} of {len(tasks)}"
     self_bleu = entry.measures.get("self_bleu_4")
     return [
         str(entry.rank or ""),
@@ -73,29 +75,39 @@ def _bytes(count: float | None) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def terminal_table(board: Leaderboard) -> Table:
-    """A rich table; baselines are dim."""
-    table = Table(title=in_terminal(board.title, "table.title"), caption=NOTE, caption_justify="left")
-    for name in _header(board):
-        text = name in ("generator", "student")
-        table.add_column(in_terminal(name), justify="left" if text else "right", no_wrap=not text, overflow="fold")
-    for entry in board.entries:
-        table.add_row(*map(in_terminal, _cells(entry, board)), style="dim" if entry.baseline else None)
-    return table
+def _title(board: Leaderboard, family: Family) -> str:
+    return board.title if len(board.by_family) == 1 else f"{board.title} – {family}"
+
+
+def terminal_tables(board: Leaderboard) -> list[Table]:
+    """A rich table for each family of tasks; baselines are dim."""
+    tables = []
+    for family in board.by_family:
+        title = in_terminal(_title(board, family), "table.title")
+        table = Table(title=title, caption=NOTE, caption_justify="left")
+        for name in _header(board, family):
+            text = name in ("generator", "student")
+            table.add_column(in_terminal(name), justify="left" if text else "right", no_wrap=not text, overflow="fold")
+        for entry in board.by_family[family]:
+            table.add_row(*map(in_terminal, _cells(entry, board)), style="dim" if entry.baseline else None)
+        tables.append(table)
+    return tables
 
 
 def markdown(board: Leaderboard) -> str:
     """`leaderboard.md`."""
-    header = _header(board)
-    lines = [
-        f"# {in_markdown(board.title)}",
-        "",
-        _row(map(in_markdown, header)),
-        _row(["---"] * len(header)),
-        *(_row(map(in_markdown, _cells(entry, board))) for entry in board.entries),
-        "",
-        NOTE,
-    ]
+    lines = [f"# {in_markdown(board.title)}", ""]
+    for family, entries in board.by_family.items():
+        header = _header(board, family)
+        if len(board.by_family) > 1:
+            lines += [f"## {family}", ""]
+        lines += [
+            _row(map(in_markdown, header)),
+            _row(["---"] * len(header)),
+            *(_row(map(in_markdown, _cells(entry, board))) for entry in entries),
+            "",
+        ]
+    lines.append(NOTE)
     if board.notes:
         lines += ["", *(f"* {in_markdown(note)}" for note in board.notes)]
     return "\n".join(lines) + "\n"

@@ -65,6 +65,11 @@ def measure_all(
     return [value for value in values if not math.isnan(value.value)]
 
 
+def applicable(names: Sequence[str], *, has_labels: bool) -> tuple[str, ...]:
+    """The named measures that mean something for rows with, or without, labels."""
+    return tuple(name for name in names if has_labels or not MEASURES[name].needs_labels)
+
+
 def _measure_named(name: str) -> Measure:
     if name not in MEASURES:
         raise HarnessError(f"Unknown measure '{name}'{did_you_mean(name, MEASURES)}. Known: {one_of(MEASURES)}.")

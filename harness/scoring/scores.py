@@ -1,19 +1,21 @@
-"""The scores of a text classifier as rows: one student's on a test split, and several seeds' taken together.
+"""The scores of a student as rows: one student's on a test split, and several seeds' taken together.
 
 Fractions of 1, tier real-label, 95 % intervals. What an interval is about follows from the name of the row:
 
 | row                            | interval                                                               |
 |--------------------------------|------------------------------------------------------------------------|
-| one seed (`score_values`)      |                                                                        |
+| one seed                       | `score_values`; `answer_score_values` for extractive QA                |
 | `accuracy`, `recall.<label>`   | over test items (Wilson)                                               |
 | `macro_f1`                     | over test items (bootstrap)                                            |
-| several (`aggregate_seeds`)    |                                                                        |
+| `exact_match`, `f1`            | over test items (Wilson; for F1 by its variance)                       |
+| several                        | `aggregate_seeds`; `aggregate_answer_seeds` for extractive QA          |
 | `accuracy`                     | mean over seeds, over test items and seeds together                    |
 | `accuracy.items`               | the same mean, over test items alone: another test set, these seeds    |
 | `accuracy.seeds`               | the same mean, over seeds alone: other seeds, this test set            |
 | `accuracy.seed_sd`             | none; the standard deviation of one seed's accuracy                    |
 | `macro_f1`                     | mean over seeds, none                                                  |
 | `macro_f1.seeds`, `.seed_sd`   | as for accuracy                                                        |
+| `exact_match`, `f1`            | and their `.items`, `.seeds`, `.seed_sd`: as for accuracy              |
 
 Where a spread cannot be known the bounds are empty, never equal: with one seed that is so for every interval
 that speaks of seeds, and the `.seed_sd` rows are absent.
@@ -23,7 +25,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.scoring.metrics import BoolArray, IntArray, accuracy, confusion_matrix, encode, macro_f1
+from harness.scoring.metrics import BoolArray, FloatArray, IntArray, accuracy, confusion_matrix, encode, macro_f1
 from harness.scoring.statistics import (
     Interval,
     SeedSpread,
@@ -67,14 +69,48 @@ def aggregate_seeds(correct: BoolArray, per_seed: Sequence[Sequence[Value]]) -> 
     """
     if len(correct) != len(per_seed):
         raise ValueError(f"expected scores of {len(correct)} seeds, found {len(per_seed)}")
-    accuracies = seed_interval(correct.mean(axis=1).tolist())
     macro_f1s = seed_interval([_value_of("macro_f1", values) for values in per_seed])
     return [
-        _fraction("accuracy", accuracies.mean, combined_interval(correct)),
-        _fraction("accuracy.items", accuracies.mean, item_interval_of_seed_mean(correct)),
-        *_seed_rows("accuracy", accuracies),
+        *_crossed_rows("accuracy", correct),
         _fraction("macro_f1", macro_f1s.mean, None),
         *_seed_rows("macro_f1", macro_f1s),
+    ]
+
+
+def answer_score_values(exact: BoolArray, f1: FloatArray) -> list[Value]:
+    """One student's scores on the questions of one test split; both `[questions]`, as `squad.answer_scores` has them.
+
+    F1 has the interval of the aggregate over one seed (see `statistics`) rather than a bootstrap's: it needs no
+    random numbers, and a flawless score keeps a width. Raises ValueError on unequal or empty input.
+    """
+    _check_answers(exact, f1)
+    return [
+        _fraction("exact_match", float(exact.mean()), wilson(int(exact.sum()), exact.size)),
+        _fraction("f1", float(f1.mean()), item_interval_of_seed_mean(f1[None, :])),
+    ]
+
+
+def aggregate_answer_seeds(exact: BoolArray, f1: FloatArray) -> list[Value]:
+    """The scores of one cell over its seeds; both `[seeds, questions]`, the same questions in the same order.
+
+    Raises ValueError on unequal or empty input.
+    """
+    _check_answers(exact, f1)
+    return [*_crossed_rows("exact_match", exact), *_crossed_rows("f1", f1)]
+
+
+def _check_answers(exact: BoolArray, f1: FloatArray) -> None:
+    if exact.shape != f1.shape or exact.size == 0:
+        raise ValueError(f"expected both scores of at least one question, found shapes {exact.shape} and {f1.shape}")
+
+
+def _crossed_rows(measure: str, scores: BoolArray | FloatArray) -> list[Value]:
+    """The rows of a measure whose value for a seed is the mean of its items; `scores` is `[seeds, items]`."""
+    spread = seed_interval(scores.mean(axis=1).tolist())
+    return [
+        _fraction(measure, spread.mean, combined_interval(scores)),
+        _fraction(f"{measure}.items", spread.mean, item_interval_of_seed_mean(scores)),
+        *_seed_rows(measure, spread),
     ]
 
 

@@ -2,8 +2,8 @@
 
 A score moves for two reasons, reported apart and together. *Items*: another test set of the same kind would
 have held other items. *Seeds*: another seed would have given another synthetic dataset and another student.
-For a student run with several seeds on one test set, `correct[seed, item]` is a crossed design and the
-functions below read both from it:
+For a student run with several seeds on one test set, `scores[seed, item]` is a crossed design and the
+functions below read both from it. A score is right or wrong (accuracy, exact match) or between 0 and 1 (token F1):
 
 | function                      | what it would be like to draw again | what is held fixed |
 |-------------------------------|-------------------------------------|--------------------|
@@ -11,7 +11,10 @@ functions below read both from it:
 | `seed_interval`               | the seeds                           | these test items   |
 | `combined_interval`           | both                                | nothing            |
 
-Intervals of accuracies are all of Wilson's form, so they stay within 0 … 1 and keep a width at 0 % and 100 %.
+Intervals of mean scores are all of Wilson's form, so they stay within 0 … 1 and keep a width at 0 % and 100 %. It
+holds for any scores in 0 … 1, for their variance is φ·π(1 − π) with φ ≤ 1, where π is the mean (Bhatia and Davis, Amer.
+Math. Monthly 2000; φ = 1 for right and wrong). To put the estimated φ into the score interval is quasi-likelihood
+(Wedderburn, Biometrika 1974; for fractions Papke and Wooldridge, J. Appl. Econometrics 1996).
 Those that need randomness take a seed and draw from a Philox stream of their own.
 """
 
@@ -98,23 +101,24 @@ def seed_interval(values: Sequence[float], level: float = 0.95) -> SeedSpread:
     return SeedSpread(mean, sd, Interval(mean - half, mean + half, level, "student-t"))
 
 
-def item_interval_of_seed_mean(correct: BoolArray, level: float = 0.95) -> Interval:
-    """Interval over test items of the mean accuracy of these very seeds; `correct` is `[seeds, items]`.
+def item_interval_of_seed_mean(scores: BoolArray | FloatArray, level: float = 0.95) -> Interval:
+    """Interval over test items of the mean score of these very seeds; `scores` is `[seeds, items]`, in 0 … 1.
 
     Wilson's interval at the effective sample size p(1−p)/V (Korn and Graubard, Survey Methodology 1998: the
     "modified Wilson" limits of survey software), where V = Var_i(mean over seeds of item i)/items treats an
     item's answers as one cluster. Preferred to resampling the items: it has the same V without Monte-Carlo
-    error, needs no seed, keeps a width when every answer is right, and for one seed is exactly `wilson`.
+    error, needs no seed, keeps a width when every answer is right, and for one seed of right and wrong is
+    exactly `wilson`.
 
-    Raises ValueError unless `correct` is a non-empty boolean matrix.
+    Raises ValueError unless `scores` is a non-empty matrix of booleans or of numbers in 0 … 1.
     """
-    _check_correct(correct)
-    low, high = _wilson_bounds(float(correct.mean()), _item_ratio(correct, level))
+    _check_scores(scores)
+    low, high = _wilson_bounds(float(scores.mean()), _item_ratio(scores, level))
     return Interval(low, high, level, "wilson-clustered")
 
 
-def combined_interval(correct: BoolArray, level: float = 0.95) -> Interval | None:
-    """Interval of the mean accuracy, test items and seeds both drawn anew; `correct` is `[seeds, items]`.
+def combined_interval(scores: BoolArray | FloatArray, level: float = 0.95) -> Interval | None:
+    """Interval of the mean score, test items and seeds both drawn anew; `scores` is `[seeds, items]`, in 0 … 1.
 
     Sum of the two sources: squared half-width = z²·V_items + t²·V_seeds, with V_items as in
     `item_interval_of_seed_mean`, V_seeds = sd²/seeds, and t on seeds − 1 degrees of freedom. Giving each
@@ -127,15 +131,15 @@ def combined_interval(correct: BoolArray, level: float = 0.95) -> Interval | Non
     is width where seeds matter little, for the interaction of seed and item is in both variances and t is 4.3
     at 3 seeds; at 5 seeds it is small.
 
-    None for one seed, which cannot show the spread of seeds. Raises ValueError unless `correct` is a
-    non-empty boolean matrix.
+    None for one seed, which cannot show the spread of seeds. Raises ValueError unless `scores` is a non-empty
+    matrix of booleans or of numbers in 0 … 1.
     """
-    _check_correct(correct)
-    per_seed: FloatArray = correct.mean(axis=1)
+    _check_scores(scores)
+    per_seed: FloatArray = scores.mean(axis=1)
     if per_seed.size == 1:
         return None
     mean = float(per_seed.mean())
-    ratio = _item_ratio(correct, level)
+    ratio = _item_ratio(scores, level)
     # At 0 % and 100 % no seed differs from another.
     if 0 < mean < 1:
         seed_variance = float(per_seed.var(ddof=1)) / per_seed.size
@@ -169,19 +173,22 @@ def _wilson_bounds(proportion: float, ratio: float) -> tuple[float, float]:
     return max(0.0, min(proportion, centre - half)), min(1.0, max(proportion, centre + half))
 
 
-def _item_ratio(correct: BoolArray, level: float) -> float:
-    """quantile² over the effective number of items, which lies between items and seeds × items.
+def _item_ratio(scores: BoolArray | FloatArray, level: float) -> float:
+    """quantile² over the effective number of items: V = φ·p(1 − p)/items, φ estimated by the items' variance.
 
-    The first is exact where all seeds answer alike (and all there is to go by at 0 % and 100 %); the second
-    is what independent answers would give, and a smaller variance than that is luck.
+    φ is at least what independent answers would give, a smaller variance being luck: that of single scores (1 for
+    right and wrong) over the number of seeds. It is 1, the most there can be, where all scores are the same: there
+    is no variance to go by, and no spread seen must not become an interval of no width.
     """
-    per_item: FloatArray = correct.mean(axis=0)
-    mean = float(per_item.mean())
-    design_effect = 1.0
-    if 0 < mean < 1:
-        design_effect = min(max(float(per_item.var()) / (mean * (1 - mean)), 1 / len(correct)), 1.0)
+    per_item: FloatArray = scores.mean(axis=0)
+    mean, mean_square = float(per_item.mean()), float((scores * scores).mean(axis=0).mean())
+    dispersion = 1.0
+    if 0 < mean < 1 and scores.min() < scores.max():
+        # (E s² − p²)/(p − p²), written so that it is 1 to the last digit where every s² is s.
+        of_one_score = 1 - (mean - mean_square) / (mean * (1 - mean))
+        dispersion = min(max(float(per_item.var()) / (mean * (1 - mean)), of_one_score / len(scores)), 1.0)
     quantile = _normal_quantile(level)
-    return quantile * quantile * design_effect / per_item.size
+    return quantile * quantile * dispersion / per_item.size
 
 
 def _normal_quantile(level: float) -> float:
@@ -194,6 +201,10 @@ def _t_quantile(level: float, degrees_of_freedom: int) -> float:
     return float(stdtrit(degrees_of_freedom, (1 + level) / 2))
 
 
-def _check_correct(correct: BoolArray) -> None:
-    if correct.ndim != 2 or correct.size == 0 or correct.dtype != np.bool_:
-        raise ValueError(f"expected a non-empty boolean matrix [seeds, items], found {correct.dtype} {correct.shape}")
+def _check_scores(scores: BoolArray | FloatArray) -> None:
+    numbers = scores.dtype == np.bool_ or (scores.dtype == np.float64 and np.all((scores >= 0) & (scores <= 1)))
+    if scores.ndim != 2 or scores.size == 0 or not numbers:
+        raise ValueError(
+            f"expected a non-empty matrix [seeds, items] of booleans or of numbers in 0 … 1, "
+            f"found {scores.dtype} {scores.shape}"
+        )

@@ -33,15 +33,18 @@ class Measure:
     def identity(self) -> dict[str, Any]:
         return {
             "measures": {name: MEASURES[name].version for name in self.measures},
+            "family": self.task.spec.family,
             "labels": list(self.task.spec.labels),
             "test": self.task.split("test").content_hash if self._reads_real_text else None,
             "version": self.version,
         }
 
     def run(self, io: StageIO) -> Record:
-        data = read_synthetic(io.inputs[DATA_INPUT])
-        test_texts = self.task.split("test").text if self._reads_real_text else None
-        values = measure_all(self.measures, data.text, data.label, test_texts, self.task.spec.labels)
-        write_values(io.out, values)
-        io.progress.update(len(data.text), len(data.text), "rows")
+        family = self.task.spec.family
+        data = read_synthetic(io.inputs[DATA_INPUT], family)
+        test_texts = self.task.split("test").measured(family) if self._reads_real_text else None
+        labels = self.task.spec.labels
+        texts = data.measured(family)
+        write_values(io.out, measure_all(self.measures, texts, data.label if labels else None, test_texts, labels))
+        io.progress.update(len(texts), len(texts), "rows")
         return Record(gold=[f"{self.task.name}/test: texts without labels, for leakage"] if test_texts else [])

@@ -6,6 +6,7 @@ Timings hold for the machine they were taken on: its fingerprint is in the key.
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from harness.data.examples import Examples
 from harness.data.real import RealTask
 from harness.machine import fingerprint, usable_cores
 from harness.profiling.latency import Predict, measure_latency, timing_values
@@ -16,23 +17,23 @@ from harness.students import StudentConfig
 from harness.values import Value
 
 STUDENT_INPUT = "student"
-_TEXTS = 256
+_EXAMPLES = 256
 
 
-def profile_texts(task: RealTask) -> list[str]:
-    """The real test texts that timings are taken on: a fixed sample in the split's own distribution of lengths."""
-    texts = task.split("test").text
-    return [texts[index] for index in hash_order(len(texts), "profile")[:_TEXTS]]
+def profile_examples(task: RealTask) -> Examples:
+    """A fixed sample of the test split's rows, in their natural distribution of lengths, without their labels."""
+    test = task.split("test").without_gold()
+    return test.take(hash_order(len(test), "profile")[:_EXAMPLES])
 
 
-def _profile(io: StageIO, texts: list[str], predict: Predict, sizes: list[Value]) -> Record:
+def _profile(io: StageIO, rows: Examples, predict: Predict, sizes: list[Value]) -> Record:
     """Time with a thread per core, however many processes made what came before: the fingerprint names the cores."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(usable_cores())
     try:
-        timing = measure_latency(predict, texts, lambda done, total: io.progress.update(done, total, "calls"))
+        timing = measure_latency(predict, rows, lambda done, total: io.progress.update(done, total, "calls"))
     finally:
         torch.set_num_threads(threads)
     write_values(io.out, sizes + timing_values(timing))
@@ -41,7 +42,7 @@ def _profile(io: StageIO, texts: list[str], predict: Predict, sizes: list[Value]
 
 @dataclass(frozen=True)
 class ProfileStudent:
-    """A trained student on real test texts."""
+    """A trained student on real test rows."""
 
     name: ClassVar[str] = "profile"
     version: ClassVar[int] = 1
@@ -63,16 +64,15 @@ class ProfileStudent:
         }
 
     def run(self, io: StageIO) -> Record:
-        from students.protocol import Examples
-
         student = self.student.load(io.inputs[STUDENT_INPUT])
         sizes = [v for v in read_values(io.inputs[STUDENT_INPUT]) if v.measure in ("parameters", "size_bytes")]
-        return _profile(io, profile_texts(self.task), lambda texts: student.predict_proba(Examples(texts)), sizes)
+        predict = student.predict_proba if self.task.spec.labels else student.predict_answers
+        return _profile(io, profile_examples(self.task), predict, sizes)
 
 
 @dataclass(frozen=True)
 class ProfilePrompting:
-    """The PLM as a zero-shot classifier on the same texts."""
+    """The PLM itself, zero-shot, on the same rows."""
 
     name: ClassVar[str] = "profile"
     version: ClassVar[int] = 1
@@ -82,21 +82,16 @@ class ProfilePrompting:
 
     @property
     def title(self) -> str:
-        return f"profile PROMPTING with {self.prompting.generator.name} on {self.prompting.task.name}"
+        return f"profile {self.prompting.method} with {self.prompting.generator.name} on {self.prompting.task.name}"
 
     def identity(self) -> dict[str, Any]:
         return {"prompting": self.prompting.identity(), "machine": self.machine, "version": self.version}
 
     def run(self, io: StageIO) -> Record:
-        from students.protocol import Examples
-
         plm = self.prompting.load(io)
         weights = list(plm.model.parameters())
         sizes = [
             Value("parameters", sum(weight.numel() for weight in weights), "parameters", "accounting"),
             Value("size_bytes", sum(w.numel() * w.element_size() for w in weights), "bytes", "accounting"),
         ]
-        classifier = self.prompting.classifier(plm)
-        return _profile(
-            io, profile_texts(self.prompting.task), lambda texts: classifier.predict_proba(Examples(texts)), sizes
-        )
+        return _profile(io, profile_examples(self.prompting.task), self.prompting.predictor(plm), sizes)

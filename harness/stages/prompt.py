@@ -1,15 +1,14 @@
-"""Stage `prompt`: PROMPTING, the PLM itself as a zero-shot classifier on the real test split."""
+"""Stage `prompt`: PROMPTING, the PLM itself, zero-shot, on the real test split."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from harness.data.examples import Examples
 from harness.data.real import RealTask
-from harness.generators.base import TextScorer
 from harness.generators.locate import ModelPlace
-from harness.scoring.prompting import PromptClassifier
+from harness.profiling.latency import Predict
+from harness.scoring.prompting import PromptAnswerer, PromptClassifier
 from harness.spec import Dtype
 from harness.spec import TransformersGenerator as GeneratorSpec
 from harness.stages.base import Record, StageIO
@@ -18,6 +17,9 @@ from harness.synthesis.prompts import prompts_in_style
 
 if TYPE_CHECKING:
     from harness.generators.transformers_backend import TransformersGenerator
+
+PROMPTING_METHODS = ("PROMPTING", "PROMPTING-CALIBRATED")
+"""The names of the baselines: the plain one, and the one calibrated by prompts without a text."""
 
 _ROWS_PER_STEP = 64
 
@@ -33,21 +35,32 @@ class Prompt:
     generator: GeneratorSpec
     place: ModelPlace
     dtype: Dtype
+    calibrated: bool = False
+
+    @property
+    def method(self) -> str:
+        """The name of the baseline."""
+        return PROMPTING_METHODS[self.calibrated]
 
     @property
     def title(self) -> str:
-        return f"prompt {self.generator.name} with {self.task.name}"
+        how = " (calibrated)" if self.calibrated else ""
+        return f"prompt {self.generator.name} with {self.task.name}{how}"
 
     def identity(self) -> dict[str, Any]:
         chosen, prompts = prompts_in_style(self.task.spec, self.generator.prompts, self.generator.style)
+        is_qa = self.task.spec.family == "extractive-qa"
         return {
             "test": self.task.split("test").content_hash,
+            "family": self.task.spec.family,
             "labels": list(self.task.spec.labels),
             "model": self.place.identity,
             "dtype": self.dtype,
             "style": self.generator.style,
-            "prompts": prompts.model_dump(mode="json", include={"classify"}),
-            "loss": chosen.classify_loss,
+            "prompts": prompts.model_dump(mode="json", include={"answer" if is_qa else "classify"}),
+            "loss": None if is_qa else chosen.classify_loss,
+            "answers": [chosen.stop, chosen.answer_max_new_tokens] if is_qa else None,
+            "calibrated": self.calibrated,
             "version": self.version,
         }
 
@@ -55,17 +68,28 @@ class Prompt:
         spec = self.generator
         return io.generators.load(self.place, self.dtype, spec.style, spec.trust_remote_code)
 
-    def classifier(self, scorer: TextScorer) -> PromptClassifier:
+    def predictor(self, plm: "TransformersGenerator") -> Predict:
+        """What maps rows to probabilities per label or, for extractive QA, to answers."""
         spec = self.generator
         chosen, prompts = prompts_in_style(self.task.spec, spec.prompts, spec.style)
-        return PromptClassifier(scorer, self.task.spec.labels, prompts, chosen.classify_loss, spec.style)
+        if self.task.spec.family == "extractive-qa":
+            assert prompts.answer is not None, "the plan leaves out a prompt set without an answer prompt"
+            return PromptAnswerer(
+                plm, prompts.answer, spec.style, chosen.stop, chosen.answer_max_new_tokens
+            ).predict_answers
+        labels = self.task.spec.labels
+        return PromptClassifier(
+            plm, labels, prompts, chosen.classify_loss, spec.style, calibrated=self.calibrated
+        ).predict_proba
 
     def run(self, io: StageIO) -> Record:
         split = self.task.split("test")
+        rows = split.without_gold()
         io.progress.update(0, len(split), "rows", "loading the PLM")
-        classifier = self.classifier(self.load(io))
+        predict = self.predictor(self.load(io))
         parts = []
         for start in range(0, len(split), _ROWS_PER_STEP):
-            parts.append(classifier.predict_proba(Examples(split.text[start : start + _ROWS_PER_STEP])))
+            parts.append(predict(rows.take(range(start, min(start + _ROWS_PER_STEP, len(split))))))
             io.progress.update(min(start + _ROWS_PER_STEP, len(split)), len(split), "rows")
-        return write_scores(io.out, self.task, split, np.concatenate(parts))
+        whole = np.concatenate(parts) if self.task.spec.labels else [answer for part in parts for answer in part]
+        return write_scores(io.out, self.task, whole)

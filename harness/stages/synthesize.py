@@ -7,32 +7,33 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness import __version__
-from harness.data.files import check_texts, label_names, read_columns
+from harness.data.examples import Answer, Examples
+from harness.data.files import read_columns
+from harness.data.real import FAMILY_COLUMNS, RealTask, examples_from
+from harness.errors import HarnessError, shown
 from harness.files import write_atomic
 from harness.generators.base import TextGenerator
 from harness.generators.locate import ModelPlace
 from harness.seeds import hash_order
-from harness.spec import Dtype, ReplayGenerator, Task, TransformersGenerator
+from harness.spec import Column, Dtype, Family, ReplayGenerator, Task, TransformersGenerator
 from harness.stages.base import Record, StageIO, write_values
+from harness.synthesis.answers import candidate_finder, finder_version
 from harness.synthesis.card import CardFacts, dataset_card
+from harness.synthesis.contexts import RealContexts
 from harness.synthesis.prompts import prompts_in_style
-from harness.synthesis.zerogen import Account, Recipe, Synthesis
+from harness.synthesis.zerogen import Account, Recipe, Row, Synthesis
 from harness.values import Value
 
 DATA = "data.parquet"
 
 
-@dataclass(frozen=True)
-class SyntheticData:
+def read_synthetic(folder: Path, family: Family) -> Examples:
     """What students and measures read of a synthetic dataset."""
-
-    text: list[str]
-    label: list[str]
-
-
-def read_synthetic(folder: Path) -> SyntheticData:
-    columns = read_columns(folder / DATA, ["text", "label"])
-    return SyntheticData(columns["text"], columns["label"])
+    columns = read_columns(folder / DATA, FAMILY_COLUMNS[family])
+    if family != "extractive-qa":
+        return Examples(**columns)
+    answers = [tuple(map(Answer, row["text"], row["answer_start"])) for row in columns.pop("answers")]
+    return Examples(**columns, answers=answers)
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,16 @@ class Synthesize:
     name: ClassVar[str] = "synthesize"
     version: ClassVar[int] = 1
 
-    task: Task
+    real: RealTask
     generator: TransformersGenerator
     place: ModelPlace
     dtype: Dtype
     rows: int
     seed: int
+
+    @property
+    def task(self) -> Task:
+        return self.real.spec
 
     @property
     def title(self) -> str:
@@ -56,7 +61,9 @@ class Synthesize:
     def series_identity(self) -> dict[str, Any]:
         """What the blocks depend on: all but the number of rows."""
         chosen, prompts = prompts_in_style(self.task, self.generator.prompts, self.generator.style)
-        settings = chosen.model_dump(exclude={"completion", "chat", "source", "classify_loss"})
+        unread = {"completion", "chat", "source", "classify_loss", "answer_max_new_tokens", "candidates"}
+        settings = chosen.model_dump(exclude=unread)
+        is_qa = self.task.family == "extractive-qa"
         return {
             "task": self.task.name,
             "labels": list(self.task.labels),
@@ -64,8 +71,10 @@ class Synthesize:
             "model": self.place.identity,
             "dtype": self.dtype,
             "style": self.generator.style,
-            "prompts": prompts.model_dump(mode="json", include={"context", "text"}),
+            "prompts": prompts.model_dump(mode="json", include={"context", "text", "question"}),
             "settings": settings,
+            "contexts": self.real.contexts().content_hash if self.task.contexts else None,
+            "candidates": finder_version(chosen.candidates) if is_qa else None,
             "top_p": self.generator.top_p,
             "top_k": self.generator.top_k,
             "temperature": self.generator.temperature,
@@ -96,7 +105,13 @@ class Synthesize:
             io.progress.update(0, self.rows, "rows", "loading the PLM")
             return io.generators.load(self.place, self.dtype, self.generator.style, self.generator.trust_remote_code)
 
-        synthesis = Synthesis(self.recipe(), load, io.blocks)
+        recipe = self.recipe()
+        given = None
+        if self.task.contexts:
+            is_qa = self.task.family == "extractive-qa"
+            find = candidate_finder(recipe.prompt_set.candidates) if is_qa else None
+            given = RealContexts(self.real.contexts().text, self.seed, find)
+        synthesis = Synthesis(recipe, load, io.blocks, given)
         rows = []
         start = time.perf_counter()
         for row in synthesis.rows(self.rows):
@@ -105,9 +120,7 @@ class Synthesize:
                 rate = synthesis.account.generated_tokens / max(time.perf_counter() - start, 1e-9)
                 io.progress.update(len(rows), self.rows, "rows", f"{rate:,.0f} tokens/s")
         columns: dict[str, list[Any]] = {
-            "text": [row.text for row in rows],
-            "label": [row.label for row in rows],
-            "context": [row.context for row in rows],
+            **_family_columns(rows, self.task.family),
             "row": list(range(len(rows))),
             "seed": [self.seed] * len(rows),
             "prompt": [row.prompt for row in rows],
@@ -125,9 +138,11 @@ class Synthesize:
             "decoding": f"top-p {self.generator.top_p}, top-k {self.generator.top_k}, "
             f"temperature {self.generator.temperature}",
             "style": self.generator.style,
-            "prompt set": self.recipe().prompt_set.source,
+            "prompt set": recipe.prompt_set.source,
             "seed": str(self.seed),
         }
+        if self.task.contexts:
+            how["contexts"] = self.real.contexts().origin
         title = f"{self.task.title}, by {self.generator.title or self.generator.name}"
         _write(io.out, columns, self.task, title, how, self.generator.license, synthesis.account)
         return Record(details={"account": _account_dict(synthesis.account)})
@@ -146,9 +161,7 @@ class Replay:
     task: Task
     generator: ReplayGenerator
     path: Path
-    text: tuple[str, ...]
-    label: tuple[str, ...]
-    content_hash: str
+    examples: Examples
     rows: int
     seed: int
 
@@ -158,23 +171,24 @@ class Replay:
 
     def identity(self) -> dict[str, Any]:
         return {
+            "family": self.task.family,
             "labels": list(self.task.labels),
-            "data": self.content_hash,
+            "data": self.examples.content_hash,
             "rows": self.rows,
             "seed": self.seed,
             "version": self.version,
         }
 
     def run(self, io: StageIO) -> Record:
-        order = hash_order(len(self.text), "replay", self.seed)[: self.rows]
+        order = hash_order(len(self.examples), "replay", self.seed)[: self.rows]
         columns: dict[str, list[Any]] = {
-            "text": [self.text[index] for index in order],
-            "label": [self.label[index] for index in order],
+            **_plain_columns(self.examples.take(order)),
             "row": list(range(self.rows)),
             "seed": [self.seed] * self.rows,
             "source_row": order,
         }
-        how = {"file": self.path.name, "content": self.content_hash, "seed of the order": str(self.seed)}
+        content = self.examples.content_hash
+        how = {"file": self.path.name, "content": content, "seed of the order": str(self.seed)}
         _write(
             io.out,
             columns,
@@ -187,28 +201,60 @@ class Replay:
         return Record()
 
 
-def read_replay(generator: ReplayGenerator, path: Path, task: Task) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Texts and label names of a dataset somebody generated.
+def _family_columns(rows: list[Row], family: Family) -> dict[str, list[Any]]:
+    """The family's columns first, as its real data have them, then what a text was written about."""
+    text, label, context = ([getattr(row, name) for row in rows] for name in ("text", "label", "context"))
+    if family == "text-classification":
+        return {"text": text, "label": label, "context": context}
+    if family == "text-pair-classification":
+        return {"text": context, "text_pair": text, "label": label}
+    answers = [{"text": [row.answer], "answer_start": [row.answer_start]} for row in rows]
+    return {"id": [str(index) for index in range(len(rows))], "context": context, "question": text, "answers": answers}
 
-    Format `zerogen` is that of the paper's authors: the text is in X, or in C where X is null (tasks of single
-    texts), the label in Y.
+
+def _plain_columns(examples: Examples) -> dict[str, list[Any]]:
+    columns: dict[str, list[Any]] = {name: list(column) for name, column in examples.columns().items()}
+    if examples.answers:
+        columns["answers"] = [
+            {"text": [answer.text for answer in row], "answer_start": [answer.start for answer in row]}
+            for row in examples.answers
+        ]
+    return columns
+
+
+def read_replay(generator: ReplayGenerator, path: Path, task: Task) -> Examples:
+    """The rows of a dataset somebody generated.
+
+    Format `zerogen` is that of the paper's authors: C the context, X the text that was written, Y the label. The text
+    of a single-text task is in X, or in C where X is null; a pair is C and X; a question X has Y as its answer, which
+    is taken where it first stands in C.
 
     Raises:
-        HarnessError: the file is damaged, lacks a column, or holds a label that is not mapped to one of the task's.
+        HarnessError: the file is damaged, lacks a column, holds a label that is not mapped to one of the task's, or an
+            answer that is not where it should be.
     """
+    place = str(path)
     if generator.format == "zerogen":
-        columns = read_columns(path, ["C", "X", "Y"])
-        raw = [c if x is None else x for c, x in zip(columns["C"], columns["X"], strict=True)]
-        labels = columns["Y"]
-    else:
-        text_column, label_column = (
-            generator.columns.get("text", "text"),
-            generator.columns.get("label", "label"),
-        )
-        columns = read_columns(path, [text_column, label_column])
-        raw, labels = columns[text_column], columns[label_column]
-    names = label_names(labels, generator.labels, task.labels, str(path))
-    return tuple(check_texts(raw, str(path))), tuple(names)
+        raw = read_columns(path, ["C", "X", "Y"])
+        return examples_from(_from_zerogen(raw, task.family, place), task.family, task.labels, generator.labels, place)
+    wanted = {column: generator.columns.get(column, column) for column in FAMILY_COLUMNS[task.family]}
+    found = read_columns(path, list(wanted.values()))
+    columns = {ours: found[theirs] for ours, theirs in wanted.items()}
+    return examples_from(columns, task.family, task.labels, generator.labels, place)
+
+
+def _from_zerogen(raw: dict[str, list[Any]], family: Family, place: str) -> dict[Column, list[Any]]:
+    contexts, texts, answers = raw["C"], raw["X"], raw["Y"]
+    if family == "text-classification":
+        return {"text": [c if x is None else x for c, x in zip(contexts, texts, strict=True)], "label": answers}
+    if family == "text-pair-classification":
+        return {"text": contexts, "text_pair": texts, "label": answers}
+    spans = []
+    for row, (context, answer) in enumerate(zip(contexts, answers, strict=True)):
+        if not (isinstance(context, str) and isinstance(answer, str) and answer and answer in context):
+            raise HarnessError(f"{place}: row {row}: the answer Y {shown(answer)} is not in its context C")
+        spans.append({"text": [answer], "answer_start": [context.index(answer)]})
+    return {"context": contexts, "question": texts, "answers": spans}
 
 
 def _write(
@@ -224,11 +270,13 @@ def _write(
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table(columns), out / DATA, compression="zstd")
-    counts = Counter(columns["label"])
-    about = CardFacts(title, task.language, task.family, license_name, {label: counts[label] for label in task.labels})
+    counts = Counter(columns.get("label"))
+    n_rows = len(columns["row"])
+    by_label = {label: counts[label] for label in task.labels}
+    about = CardFacts(title, task.language, task.family, license_name, n_rows, by_label)
     card = dataset_card(about, how, _account_dict(account) if account else None, __version__)
     write_atomic(out / "README.md", card.encode())
-    write_values(out, _values(len(columns["text"]), account))
+    write_values(out, _values(n_rows, account))
 
 
 def _values(rows: int, account: Account | None) -> list[Value]:

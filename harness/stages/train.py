@@ -43,14 +43,10 @@ class Train:
         }
 
     def run(self, io: StageIO) -> Record:
-        from students.protocol import Examples
-
         if self.gold:
-            split = self.task.split("train")
-            examples = Examples(split.text, split.label)
+            examples = self.task.split("train")
         else:
-            data = read_synthetic(io.inputs[DATA_INPUT])
-            examples = Examples(data.text, data.label)
+            examples = read_synthetic(io.inputs[DATA_INPUT], self.task.spec.family)
         student = self.student.new(self.task.spec)
         start = time.perf_counter()
 
@@ -81,5 +77,9 @@ class Train:
                 Value("train_seconds", seconds, "seconds", "machine"),
             ],
         )
-        gold = [f"{self.task.name}/train: texts and labels, to train on"] if self.gold else []
+        gold = (
+            [f"{self.task.name}/train: texts and {'labels' if self.task.spec.labels else 'answers'}, to train on"]
+            if self.gold
+            else []
+        )
         return Record(gold=gold, details={"chosen": history.chosen})

@@ -6,6 +6,14 @@ from typing import Any
 import yaml
 
 from harness.escaping import in_markdown
+from harness.spec import Family
+
+_HUB_CATEGORY: dict[Family, str] = {
+    "text-classification": "text-classification",
+    "text-pair-classification": "text-classification",
+    "extractive-qa": "question-answering",
+}
+"""What the hub calls the families."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +22,9 @@ class CardFacts:
 
     title: str
     language: str
-    family: str
+    family: Family
     license_name: str | None
+    rows: int
     rows_by_label: dict[str, int]
 
 
@@ -24,7 +33,7 @@ def dataset_card(about: CardFacts, how: dict[str, str], account: dict[str, Any] 
     front: dict[str, Any] = {
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data.parquet"}]}],
         "language": [about.language],
-        "task_categories": [about.family],
+        "task_categories": [_HUB_CATEGORY[about.family]],
         "tags": ["synthetic"],
         "pretty_name": f"{about.title} (synthetic)",
     }
@@ -36,7 +45,7 @@ def dataset_card(about: CardFacts, how: dict[str, str], account: dict[str, Any] 
         "---",
         f"# {in_markdown(about.title)} (synthetic)",
         "",
-        f"{sum(about.rows_by_label.values()):,} rows that a language model wrote and labelled, to train a student on.",
+        f"{about.rows:,} rows that a language model wrote and labelled, to train a student on.",
         "",
         *_table(("label", "rows"), [(label, f"{count:,}") for label, count in about.rows_by_label.items()]),
         "",
@@ -54,6 +63,8 @@ def dataset_card(about: CardFacts, how: dict[str, str], account: dict[str, Any] 
 
 
 def _table(header: tuple[str, str], rows: list[tuple[str, str]]) -> list[str]:
+    if not rows:
+        return []
     return [
         f"| {header[0]} | {header[1]} |",
         "| --- | --- |",

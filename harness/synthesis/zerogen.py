@@ -1,36 +1,39 @@
-"""ZeroGen's two-stage synthesis for text classification (Ye et al., EMNLP 2022): a context, then a text per label.
+"""ZeroGen's synthesis (Ye et al., EMNLP 2022): a context, then a text per label, or a question per answer.
 
 Rows are made in blocks of fixed composition. A block's randomness comes from (seed, task, stage or label, block)
 alone, so blocks can be made in any order, by any process, and kept; a dataset is then read off the blocks row by row,
 labels in turn, which makes the dataset of n rows the first part of every larger one.
 
-    context block  : label-free prompts          -> contexts  (only if the prompt set has a context stage)
-    text block     : prompts of one label + <C>  -> texts, cleaned
-    dataset        : row i takes label i mod k, and the next text of that label that no earlier row has
+    contexts    : text classification: the PLM writes them from label-free prompts (if the prompt set has such a stage);
+                  text pairs: real texts; extractive QA: real texts, each with one of its candidates as the answer
+    text block  : prompts of one label + <C>, or of a question + <C> + <Y>  -> texts, cleaned
+    dataset     : row i takes label i mod k, and the next text of that label that no earlier row has
 """
 
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from harness.errors import HarnessError
-from harness.generators.base import Completion, Decoding, TextGenerator
+from harness.generators.base import Completion, Decoding, SelfDebiasing, TextGenerator
 from harness.seeds import derive_seed
 from harness.spec import Prompts, PromptSet
 from harness.synthesis.cleaning import clean
+from harness.synthesis.contexts import Given, RealContexts
 from harness.synthesis.prompts import fill
 
+QUESTION = "question"
 HOPELESS_BLOCKS = 8
 HOPELESS_SHARE = 0.02
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that fixes the rows of a synthetic dataset, but for the PLM itself."""
+    """All that fixes the rows of a synthetic dataset, but for the PLM itself and the real contexts."""
 
     task: str
     labels: tuple[str, ...]
@@ -42,14 +45,30 @@ class Recipe:
     block_rows: int
     seed: int
 
-    def decoding(self, max_new_tokens: int) -> Decoding:
-        stop = () if self.prompt_set.stop is None else (self.prompt_set.stop,)
-        return Decoding(max_new_tokens, self.top_p, self.top_k, self.temperature, stop)
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What rows are made of in turn: the labels, or questions."""
+        return self.labels or (QUESTION,)
+
+    def context_decoding(self) -> Decoding:
+        return Decoding(self.prompt_set.context_max_new_tokens, self.top_p, self.top_k, self.temperature, self._stop())
+
+    def text_decoding(self) -> Decoding:
+        """A row that has come to the end of its question has no use for another token."""
+        chosen = self.prompt_set
+        after = (chosen.cut_after,) if chosen.cut_after else ()
+        debiasing = SelfDebiasing(**chosen.self_debiasing.model_dump()) if chosen.self_debiasing else None
+        stop = (*self._stop(), *after)
+        return Decoding(chosen.max_new_tokens, self.top_p, self.top_k, self.temperature, stop, debiasing)
+
+    def _stop(self) -> tuple[str, ...]:
+        return (self.prompt_set.stop,) if self.prompt_set.stop else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One synthetic row with its provenance. `log_probability`: sum over its tokens, nats."""
+    """One synthetic row with its provenance. `text` is what the PLM wrote; `label` is empty for a question, which has
+    an `answer` and its start in the context instead. `log_probability`: sum over its tokens, nats."""
 
     text: str
     label: str
@@ -60,6 +79,8 @@ class Row:
     prompt_tokens: int
     generated_tokens: int
     log_probability: float
+    answer: str | None = None
+    answer_start: int | None = None
 
 
 @dataclass
@@ -110,11 +131,12 @@ class BlockKeeper(Protocol):
 
 @dataclass
 class Synthesis:
-    """Makes the rows of a recipe, loading the PLM only when a block is missing."""
+    """Makes the rows of a recipe, loading the PLM only when a block is missing. `given`: the real contexts."""
 
     recipe: Recipe
     load: Callable[[], TextGenerator]
     keeper: BlockKeeper
+    given: RealContexts | None = None
     account: Account = field(default_factory=Account)
     _generator: TextGenerator | None = None
     _counted: set[str] = field(default_factory=set)
@@ -125,13 +147,13 @@ class Synthesis:
         Raises:
             HarnessError: hardly any of what the PLM writes is usable.
         """
-        seen: set[str] = set()
-        streams = [self._stream(label, seen) for label in self.recipe.labels]
+        seen: set[tuple[str | None, str]] = set()
+        streams = [self._stream(label, seen) for label in self.recipe.streams]
         for index in range(count):
             yield next(streams[index % len(streams)])
 
-    def _stream(self, label: str, seen: set[str]) -> Iterator[Row]:
-        """The label's rows, block after block, without texts that any label has `seen`."""
+    def _stream(self, label: str, seen: set[tuple[str | None, str]]) -> Iterator[Row]:
+        """The label's rows, block after block, without texts (about the same real context) any label has `seen`."""
         usable = 0
         spent = Account()
         for block in itertools.count():
@@ -141,22 +163,24 @@ class Synthesis:
             if contexts is not None and block % self.recipe.prompt_set.samples_per_context == 0:
                 spent.add(contexts.account)
             for row in made.rows:
-                if row.text in seen:
+                key = (row.context if self.given else None, row.text)
+                if key in seen:
                     self.account.dropped["repeat"] += 1
                     spent.dropped["repeat"] += 1
                     continue
-                seen.add(row.text)
+                seen.add(key)
                 usable += 1
                 yield row
             if spent.tried >= HOPELESS_BLOCKS * self.recipe.block_rows and usable <= HOPELESS_SHARE * spent.tried:
                 reasons = ", ".join(f"{number:,} {reason}" for reason, number in spent.dropped.most_common())
+                what = f"label '{label}'" if self.recipe.labels else "questions"
                 raise HarnessError(
-                    f"task '{self.recipe.task}', label '{label}': {usable:,} usable texts in {spent.tried:,} tries "
+                    f"task '{self.recipe.task}', {what}: {usable:,} usable texts in {spent.tried:,} tries "
                     f"({reasons}); is the prompt set meant for this PLM, and 'stop' and 'min_words' for these prompts?"
                 )
 
     def _contexts(self, block: int) -> Block | None:
-        """The contexts of a text block, kept or made; None: the prompt set has no context stage.
+        """The contexts that the PLM wrote for a text block, kept or made; None: the prompt set has no such stage.
 
         A context serves every label and `samples_per_context` blocks in turn, so that its samples lie far apart and
         the first rows of a dataset are as varied as any others.
@@ -165,6 +189,24 @@ class Synthesis:
             return None
         number = block // self.recipe.prompt_set.samples_per_context
         return self._block(f"context-{number:06d}", partial(self._make_contexts, number))
+
+    def _given(self, block: int, contexts: Block | None) -> list[Given]:
+        """What the texts of a block are about.
+
+        Raises:
+            HarnessError: the real contexts have no more answers.
+        """
+        if contexts is not None:
+            return [Given(row.text) for row in contexts.rows]
+        if self.given is None:
+            return [Given()] * self.recipe.block_rows
+        found = self.given.block(block // self.recipe.prompt_set.samples_per_context, self.recipe.block_rows)
+        if not found:
+            raise HarnessError(
+                f"task '{self.recipe.task}': every candidate answer of its {len(self.given.text):,} contexts has "
+                "been asked for; ask for fewer rows, or give it more 'contexts'"
+            )
+        return found
 
     def _block(self, name: str, make: Callable[[], Block]) -> Block:
         data = self.keeper.load(name)
@@ -179,36 +221,67 @@ class Synthesis:
     def _make_contexts(self, block: int) -> Block:
         recipe = self.recipe
         templates = [recipe.prompts.context[i % len(recipe.prompts.context)] for i in range(recipe.block_rows)]
-        decoding = recipe.decoding(recipe.prompt_set.context_max_new_tokens)
-        completions, account = self._generate(templates, decoding, derive_seed(recipe.seed, recipe.task, "<C>", block))
+        seed = derive_seed(recipe.seed, recipe.task, "<C>", block)
+        completions, account = self._generate(templates, recipe.context_decoding(), seed)
         rows: dict[str, Row] = {}
         for index, completion in enumerate(completions):
-            kept = self._keep(completion, account, 1, None)
+            kept = self._keep(completion, account, Given(), min_words=1, cut_after=None)
             if kept is not None and kept in rows:
                 account.dropped["repeat"] += 1
             elif kept is not None:
-                rows[kept] = _row(completion, kept, "", None, index % len(recipe.prompts.context), block)
+                rows[kept] = _row(completion, kept, "", Given(), index % len(recipe.prompts.context), block)
         return Block(list(rows.values()), account)
 
-    def _make_texts(self, label: str, block: int, made: Block | None) -> Block:
+    def _make_texts(self, label: str, block: int, contexts: Block | None) -> Block:
         recipe = self.recipe
-        templates = recipe.prompts.text[label]
-        contexts = [None] * recipe.block_rows if made is None else [row.text for row in made.rows]
-        prompts = [fill(templates[i % len(templates)], context=context) for i, context in enumerate(contexts)]
-        decoding = recipe.decoding(recipe.prompt_set.max_new_tokens)
-        completions, account = self._generate(prompts, decoding, derive_seed(recipe.seed, recipe.task, label, block))
+        decoding = recipe.text_decoding()
+        asked, places, too_long = [], [], 0
+        for index, given in enumerate(self._given(block, contexts)):
+            prompts = self._prompts(label, index, given)
+            # A context the PLM wrote is short; a real one may be longer than what it can read.
+            if self.given is None or all(self._plm().fits(one, decoding.max_new_tokens) for one in prompts):
+                asked.append(prompts)
+                places.append((index, given))
+            else:
+                too_long += 1
+        counters = [prompts[1:] for prompts in asked] if decoding.self_debiasing else ()
+        seed = derive_seed(recipe.seed, recipe.task, label, block)
+        completions, account = self._generate([prompts[0] for prompts in asked], decoding, seed, counters)
+        if too_long:
+            account.tried += too_long
+            account.dropped["context too long"] += too_long
         rows = []
-        for index, (completion, context) in enumerate(zip(completions, contexts, strict=True)):
-            kept = self._keep(completion, account, recipe.prompt_set.min_words, context)
+        n_templates = len(self._templates(label))
+        for completion, (index, given) in zip(completions, places, strict=True):
+            kept = self._keep(completion, account, given, recipe.prompt_set.min_words, recipe.prompt_set.cut_after)
             if kept is not None:
-                rows.append(_row(completion, kept, label, context, index % len(templates), block))
+                rows.append(_row(completion, kept, label if recipe.labels else "", given, index % n_templates, block))
         return Block(rows, account)
 
-    def _generate(self, prompts: list[str], decoding: Decoding, seed: int) -> tuple[list[Completion], Account]:
+    def _templates(self, label: str) -> tuple[str, ...]:
+        return self.recipe.prompts.text[label] if self.recipe.labels else self.recipe.prompts.question
+
+    def _prompts(self, label: str, index: int, given: Given) -> list[str]:
+        """The prompt of a row and, for self-debiasing, those of the other labels."""
+        others = [one for one in self.recipe.labels if one != label] if self.recipe.prompt_set.self_debiasing else []
+        answer = given.answer.text if given.answer else None
+        found = []
+        for one in (label, *others):
+            templates = self._templates(one)
+            found.append(fill(templates[index % len(templates)], context=given.context, answer=answer))
+        return found
+
+    def _plm(self) -> TextGenerator:
         if self._generator is None:
             self._generator = self.load()
+        return self._generator
+
+    def _generate(
+        self, prompts: list[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
+    ) -> tuple[list[Completion], Account]:
+        plm = self._plm()
         start = time.perf_counter()
-        completions = self._generator.generate(prompts, decoding, seed) if prompts else []
+        completions = plm.generate(prompts, decoding, seed, counter_prompts) if prompts else []
         return completions, Account(
             tried=len(prompts),
             prompt_tokens=sum(completion.prompt_tokens for completion in completions),
@@ -216,28 +289,34 @@ class Synthesis:
             generate_seconds=time.perf_counter() - start,
         )
 
-    def _keep(self, completion: Completion, account: Account, min_words: int, context: str | None) -> str | None:
+    def _keep(
+        self, completion: Completion, account: Account, given: Given, min_words: int, cut_after: str | None
+    ) -> str | None:
         cleaned = clean(
             completion.text,
             stop=self.recipe.prompt_set.stop,
             finished=completion.finish_reason == "eos",
             min_words=min_words,
-            context=context,
+            context=given.context,
+            cut_after=cut_after,
+            answer=given.answer.text if given.answer else None,
         )
         if cleaned.dropped is not None:
             account.dropped[cleaned.dropped] += 1
         return cleaned.text
 
 
-def _row(completion: Completion, text: str, label: str, context: str | None, prompt: int, block: int) -> Row:
+def _row(completion: Completion, text: str, label: str, given: Given, prompt: int, block: int) -> Row:
     return Row(
         text=text,
         label=label,
-        context=context,
+        context=given.context,
         prompt=prompt,
         block=block,
         finish_reason=completion.finish_reason,
         prompt_tokens=completion.prompt_tokens,
         generated_tokens=completion.generated_tokens,
         log_probability=completion.log_probability,
+        answer=given.answer.text if given.answer else None,
+        answer_start=given.answer.start if given.answer else None,
     )

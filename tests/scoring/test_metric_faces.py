@@ -13,6 +13,8 @@ from harness.scoring import metrics_faces
 LABELS = ["negative", "neutral", "positive"]
 REFERENCES = ["positive", "negative", "negative", "positive"]
 PREDICTIONS = ["positive", "positive", "negative", "positive"]
+ANSWERS = [["The Nile", "river Nile"], ["in 1912"], ["Oslo"]]
+FOUND_ANSWERS = ["nile", "1912", "Bergen"]
 
 SCRIPT = """
 import json, sys
@@ -22,8 +24,9 @@ import evaluate
 del sys.modules["transformers"]
 from harness.scoring.metrics_faces.accuracy.accuracy import Accuracy
 from harness.scoring.metrics_faces.macro_f1.macro_f1 import MacroF1
+from harness.scoring.metrics_faces.squad_f1.squad_f1 import SquadF1
 
-faces, cache, labels, references, predictions = json.loads(sys.argv[1])
+faces, cache, labels, references, predictions, answers, found_answers = json.loads(sys.argv[1])
 items = {"references": references, "predictions": predictions}
 found = {}
 for kind, make in {
@@ -32,6 +35,8 @@ for kind, make in {
 }.items():
     accuracy, macro_f1 = make(Accuracy, "accuracy"), make(MacroF1, "macro_f1")
     found[kind] = {**accuracy.compute(**items), **macro_f1.compute(**items, labels=labels)}
+    squad_f1 = make(SquadF1, "squad_f1")
+    found[kind + ", answers"] = squad_f1.compute(references=answers, predictions=found_answers)
     accuracy.add_batch(references=references[:1], predictions=predictions[:1])
     accuracy.add_batch(references=references[1:], predictions=predictions[1:])
     found[kind + " in batches"] = accuracy.compute()
@@ -48,7 +53,8 @@ print(json.dumps(found))
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What one offline process computed by class and by path, with every cache in a temporary folder."""
     folder = tmp_path_factory.mktemp("evaluate")
-    arguments = [str(metrics_faces.__path__[0]), str(folder / "metrics"), LABELS, REFERENCES, PREDICTIONS]
+    arguments: list[object] = [str(metrics_faces.__path__[0]), str(folder / "metrics"), LABELS, REFERENCES, PREDICTIONS]
+    arguments += [ANSWERS, FOUND_ANSWERS]
     offline = {
         "HF_HUB_OFFLINE": "1",
         "HF_EVALUATE_OFFLINE": "1",
@@ -71,6 +77,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 def test_both_ways_of_loading_give_the_scores_worked_by_hand(found: dict[str, object], kind: str) -> None:
     """F1: negative 2·1/(2+1) = 2/3, neutral absent = 0, positive 2·2/(2+3) = 4/5."""
     assert found[kind] == {"accuracy": 0.75, "macro_f1": pytest.approx((2 / 3 + 0 + 4 / 5) / 3)}
+
+
+@pytest.mark.parametrize("kind", ["class", "path"])
+def test_answers_are_scored_against_lists_of_references(found: dict[str, object], kind: str) -> None:
+    """`nile` is a reference without its article; `1912` shares 1 of 1 + 2 tokens: F1 2/3; `Bergen` shares none."""
+    expected = {"exact_match": pytest.approx(1 / 3), "f1": pytest.approx((1 + 2 / 3 + 0) / 3)}
+    assert found[f"{kind}, answers"] == expected
 
 
 @pytest.mark.parametrize("kind", ["class", "path"])

@@ -8,9 +8,9 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from harness.errors import HarnessError
-from harness.scoring.metrics import BoolArray
-from harness.scoring.scores import aggregate_seeds, score_values
-from harness.scoring.statistics import combined_interval, seed_interval, wilson
+from harness.scoring.metrics import BoolArray, FloatArray
+from harness.scoring.scores import aggregate_answer_seeds, aggregate_seeds, answer_score_values, score_values
+from harness.scoring.statistics import combined_interval, item_interval_of_seed_mean, seed_interval, wilson
 from harness.values import Value
 
 LABELS = ["negative", "neutral", "positive"]
@@ -156,6 +156,63 @@ def test_a_seed_that_lacks_its_scores_leaves_no_mean() -> None:
         aggregate_seeds(correct, per_seed[:2])
     with pytest.raises(ValueError, match="macro_f1"):
         aggregate_seeds(correct, [per_seed[0], per_seed[1], []])
+
+
+def answers_of_seeds(seeds: int, questions: int = 200) -> tuple[BoolArray, FloatArray]:
+    """Exact matches and F1s of a student that half knows the answers: no F1 is below its exact match."""
+    generator = np.random.default_rng(seeds)
+    exact = generator.random((seeds, questions)) < 0.3
+    return exact, np.where(exact, 1.0, generator.choice([0.0, 0.0, 0.4, 2 / 3], size=exact.shape))
+
+
+def test_one_student_has_the_means_over_questions_with_intervals_over_questions_and_no_flag() -> None:
+    exact, f1 = answers_of_seeds(1)
+    rows = by_measure(answer_score_values(exact[0], f1[0]))
+    assert {name: row.value for name, row in rows.items()} == pytest.approx(
+        {"exact_match": exact.mean(), "f1": f1.mean()}
+    )
+    assert {(row.unit, row.tier) for row in rows.values()} == {("fraction", "real-label")}
+    expected = wilson(int(exact.sum()), exact.size)
+    assert (rows["exact_match"].low, rows["exact_match"].high) == (expected.low, expected.high)
+    # The usual interval of a mean, from which Wilson's form differs little at this number of questions.
+    half = 1.96 * f1.std() / np.sqrt(f1.size)
+    assert (rows["f1"].low, rows["f1"].high) == pytest.approx((f1.mean() - half, f1.mean() + half), abs=0.1 * half)
+
+
+def test_answers_of_several_seeds_have_the_rows_that_accuracy_has() -> None:
+    exact, f1 = answers_of_seeds(3)
+    rows = by_measure(aggregate_answer_seeds(exact, f1))
+    parts = ("", ".items", ".seeds", ".seed_sd")
+    assert list(rows) == [f"{measure}{part}" for measure in ("exact_match", "f1") for part in parts]
+    by_name: dict[str, BoolArray | FloatArray] = {"exact_match": exact, "f1": f1}
+    for measure, scores in by_name.items():
+        per_seed = [by_measure(answer_score_values(*seed))[measure].value for seed in zip(exact, f1, strict=True)]
+        assert rows[f"{measure}.seed_sd"].value == pytest.approx(np.std(per_seed, ddof=1))
+        intervals = [combined_interval(scores), item_interval_of_seed_mean(scores), seed_interval(per_seed).interval]
+        for part, interval in zip(parts, intervals, strict=False):
+            row = rows[f"{measure}{part}"]
+            assert row.value == pytest.approx(np.mean(per_seed))
+            assert interval is not None
+            assert (row.low, row.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_one_seed_of_answers_keeps_its_own_intervals_over_questions() -> None:
+    exact, f1 = answers_of_seeds(1)
+    rows, own = by_measure(aggregate_answer_seeds(exact, f1)), by_measure(answer_score_values(exact[0], f1[0]))
+    assert [name for name, row in rows.items() if row.low is not None] == ["exact_match.items", "f1.items"]
+    assert not any(name.endswith("seed_sd") for name in rows)
+    for measure, row in own.items():
+        items = rows[f"{measure}.items"]
+        assert (items.value, items.low, items.high) == (row.value, row.low, row.high)
+
+
+def test_answers_without_a_question_or_with_one_score_too_few_are_refused() -> None:
+    exact, f1 = answers_of_seeds(2)
+    for right, overlap in ((exact[:, :0], f1[:, :0]), (exact, f1[:, 1:]), (exact[:1], f1)):
+        with pytest.raises(ValueError, match="both scores"):
+            aggregate_answer_seeds(right, overlap)
+        with pytest.raises(ValueError, match="both scores"):
+            answer_score_values(right.ravel(), overlap.ravel())
 
 
 def test_importing_the_scores_does_not_import_the_statistics_of_scipy_which_take_a_second() -> None:

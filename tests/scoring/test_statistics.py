@@ -230,11 +230,98 @@ def test_a_two_level_bootstrap_covers_too_seldom_which_is_why_it_was_not_chosen(
     assert coverage([two_level_bootstrap(correct, generator) for correct in boards], truth) < 0.9
 
 
-@pytest.mark.parametrize("correct", [np.array([True, False]), np.zeros((3, 0), dtype=np.bool_), np.array([[0.5, 0.7]])])
-def test_anything_but_a_matrix_of_right_and_wrong_is_refused(correct: BoolArray) -> None:
+def fractions(boards: int, seeds: int, items: int, seed_sd: float) -> tuple[list[FloatArray], float]:
+    """Boards of scores in 0 … 1, many of them at either end as token F1 has them, and the mean of all there are.
+
+    A score is a latent number as in `simulate`, cut at 0 and 1: two in seven are 0, almost half are 1.
+    """
+    generator = np.random.default_rng([boards, seeds, items, round(1000 * seed_sd), 1])
+    draws = [
+        (
+            0.8
+            + seed_sd * generator.standard_normal((seeds, 1))
+            + generator.standard_normal((1, items))
+            + generator.standard_normal((seeds, items))
+        ).clip(0, 1)
+        for _ in range(boards)
+    ]
+    # The mean of a cut number is the area above its distribution function.
+    points = np.linspace(0, 1, 10_001)
+    above = stats.norm.sf(points, loc=0.8, scale=np.sqrt(2 + seed_sd**2))
+    return draws, float(np.trapezoid(above, points))
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_right_and_wrong_written_as_numbers_keep_their_intervals(seeds: int) -> None:
+    for correct in simulate(boards=20, seeds=seeds, items=50, seed_sd=0.3)[0]:
+        for interval in (item_interval_of_seed_mean, combined_interval):
+            assert interval(correct.astype(np.float64)) == interval(correct)
+
+
+def test_the_item_interval_of_fractions_agrees_with_resampling_the_items() -> None:
+    for seeds in (1, 3):
+        (scores,), _ = fractions(boards=1, seeds=seeds, items=800, seed_sd=0.1)
+        generator = np.random.default_rng(3)
+        means = [scores[:, generator.integers(0, 800, 800)].mean() for _ in range(4000)]
+        low, high = np.quantile(means, [0.025, 0.975])
+        interval = item_interval_of_seed_mean(scores)
+        assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.2 * float(np.std(means)))
+
+
+def test_the_interval_of_fractions_solves_the_score_equation_with_their_own_variance() -> None:
+    """Worked from the definition: at both ends (p − π)² = z²·φ·π(1 − π)/n, φ = variance/p(1 − p)."""
+    scores = np.array([[0.0, 0.0, 1.0, 0.5, 0.25, 1.0, 0.75, 0.5]])
+    p, variance = 4 / 8, (1 + 1 + 0.25 + 0.0625 + 0.5625 + 0.25) / 8 - 1 / 4  # 35/256
+    interval = item_interval_of_seed_mean(scores)
+    assert interval.low < p < interval.high
+    for end in (interval.low, interval.high):
+        expected = stats.norm.ppf(0.975) ** 2 * variance / (p * (1 - p)) * end * (1 - end) / 8
+        assert (p - end) ** 2 == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("items", [40, 300])
+def test_the_item_interval_of_fractions_covers_the_truth_as_often_as_it_says(items: int) -> None:
+    """1,000 boards; three standard errors of a 95 % coverage are 2.1 points."""
+    boards, truth = fractions(boards=1000, seeds=1, items=items, seed_sd=0.0)
+    covered = coverage([item_interval_of_seed_mean(scores) for scores in boards], truth)
+    assert covered == pytest.approx(0.95, abs=3 * np.sqrt(0.95 * 0.05 / 1000))
+
+
+@pytest.mark.parametrize("seed_sd", [0.0, 0.1, 0.4])
+def test_the_combined_interval_of_fractions_covers_the_truth_at_least_as_often_as_it_says(seed_sd: float) -> None:
+    boards, truth = fractions(boards=600, seeds=3, items=300, seed_sd=seed_sd)
+    covered = coverage([combined_interval(scores) for scores in boards], truth)
+    assert covered > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 600)
+    for scores in boards[:50]:
+        combined, items = combined_interval(scores), item_interval_of_seed_mean(scores)
+        assert combined is not None
+        assert 0 <= combined.low <= items.low < items.high <= combined.high <= 1
+
+
+@pytest.mark.parametrize("score", [0.0, 0.4, 1.0])
+def test_scores_that_are_all_the_same_have_the_widest_interval_their_mean_allows_and_not_none(score: float) -> None:
+    scores = np.full((3, 50), score)
+    expected = wilson(round(50 * score), 50)
+    for interval in (item_interval_of_seed_mean(scores), combined_interval(scores)):
+        assert interval is not None
+        assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        np.array([True, False]),
+        np.zeros((3, 0), dtype=np.bool_),
+        np.array([[0.5, 1.1]]),
+        np.array([[-0.1, 0.5]]),
+        np.array([[0.5, np.nan]]),
+        np.array([[1, 0]]),
+    ],
+)
+def test_anything_but_a_matrix_of_right_and_wrong_or_of_fractions_is_refused(scores: FloatArray) -> None:
     for interval in (item_interval_of_seed_mean, combined_interval):
-        with pytest.raises(ValueError, match="boolean matrix"):
-            interval(correct)
+        with pytest.raises(ValueError, match="booleans or of numbers in 0 … 1"):
+            interval(scores)
 
 
 @pytest.mark.parametrize(

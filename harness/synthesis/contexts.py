@@ -1,0 +1,60 @@
+"""Real contexts in the order in which a synthesis takes them, each with an answer where the task asks for one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from harness.data.examples import Answer
+from harness.seeds import hash_order
+
+FindAnswers = Callable[[str], list[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a text is written about: nothing, a context, or a context and an answer in it."""
+
+    context: str | None = None
+    answer: Answer | None = None
+
+
+@dataclass
+class RealContexts:
+    """All contexts in an order fixed by the seed, then once more, and so on.
+
+    With `find_answers` the first round gives each context with one of its candidates (in an order of its own), the
+    second with another, until none is left: the first rows of a dataset are then about as many contexts as possible.
+    """
+
+    text: Sequence[str]
+    seed: int
+    find_answers: FindAnswers | None = None
+    _taken: list[Given] = field(default_factory=list, repr=False)
+    _rest: Iterator[Given] | None = field(default=None, repr=False)
+
+    def block(self, number: int, rows: int) -> list[Given]:
+        """`rows` contexts, those after the blocks before it; fewer, or none, when the answers are used up."""
+        if self._rest is None:
+            self._rest = self._all()
+        missing = (number + 1) * rows - len(self._taken)
+        self._taken += islice(self._rest, max(0, missing))
+        return self._taken[number * rows : (number + 1) * rows]
+
+    def _all(self) -> Iterator[Given]:
+        order = hash_order(len(self.text), "contexts", self.seed)
+        if self.find_answers is None:
+            while True:
+                for index in order:
+                    yield Given(self.text[index])
+        answers: dict[int, list[Answer]] = {}
+        used = 0
+        while order:
+            left = []
+            for index in order:
+                if index not in answers:
+                    found = self.find_answers(self.text[index])
+                    answers[index] = [found[i] for i in hash_order(len(found), "answers", self.seed, index)]
+                if used < len(answers[index]):
+                    yield Given(self.text[index], answers[index][used])
+                    left.append(index)
+            order, used = left, used + 1

@@ -1,0 +1,469 @@
+"""Text pairs and extractive QA: their real rows, the rows a PLM writes for them, and the mistakes people make."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.catalogue import load_task
+from harness.cli import main
+from harness.data.examples import Answer, Examples
+from harness.data.real import RealTask
+from harness.data.sentences import sentences
+from harness.errors import HarnessError
+from harness.generators.base import Completion, Decoding, SelfDebiasing
+from harness.seeds import derive_seed
+from harness.spec import ReplayGenerator
+from harness.stages.synthesize import read_replay
+from harness.synthesis.cleaning import clean
+from harness.synthesis.contexts import Given, RealContexts
+from harness.synthesis.prompts import prompts_in_style
+from harness.synthesis.zerogen import Recipe, Row, Synthesis
+
+PARAGRAPH = "The café Ida opened in Oslo in 1907."
+PAIR_ROWS = [
+    {"text": "It rains.", "text_pair": "It is wet.", "label": "yes"},
+    {"text": "It snows.", "text_pair": "It is hot.", "label": "no"},
+]
+QA_ROWS = [
+    {
+        "context": PARAGRAPH,
+        "question": "Where?",
+        "answers": {"text": ["Oslo"], "answer_start": [PARAGRAPH.index("Oslo")]},
+    }
+]
+CONTEXTS = [{"text": f"This is the real text number {number} of them all."} for number in range(7)]
+
+
+def write_rows(path: Path, rows: Sequence[Any]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def pair_task(**fields: Any) -> dict[str, Any]:
+    text = {"yes": ["<C> So:", "<C> Thus:"], "no": ["<C> Never:", "<C> Not:"]}
+    classify = {"yes": ["<C> So: <X>"], "no": ["<C> Never: <X>"]}
+    return {
+        "name": "pairs",
+        "title": "Pairs",
+        "family": "text-pair-classification",
+        "labels": ["yes", "no"],
+        "splits": {"test": {"file": "test.jsonl"}},
+        "contexts": [{"file": "contexts.jsonl"}],
+        "prompts": {"plain": {"source": "x", "min_words": 3, "completion": {"text": text, "classify": classify}}},
+        **fields,
+    }
+
+
+def qa_task(**fields: Any) -> dict[str, Any]:
+    prompts = {"question": ["<C> It is <Y>:"], "answer": "<C> <X> It is"}
+    return {
+        "name": "questions",
+        "title": "Questions",
+        "family": "extractive-qa",
+        "splits": {"test": {"file": "test.jsonl"}},
+        "contexts": [{"file": "contexts.jsonl"}],
+        "prompts": {"plain": {"source": "x", "min_words": 2, "cut_after": "?", "completion": prompts}},
+        **fields,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_rows(tmp_path / "contexts.jsonl", CONTEXTS)
+    return tmp_path
+
+
+def real(folder: Path, task: dict[str, Any], rows: Sequence[Any], test_rows: int | None = None) -> RealTask:
+    write_rows(folder / "test.jsonl", rows)
+    (folder / "task.yaml").write_text(yaml.safe_dump(task, sort_keys=False))
+    loaded = load_task(str(folder / "task.yaml"))
+    return RealTask(loaded.spec, folder, None, test_rows)
+
+
+# --- real rows
+
+
+def test_the_rows_of_a_pair_and_of_a_question_are_read_with_all_that_belongs_to_them(folder: Path) -> None:
+    pairs = real(folder, pair_task(), PAIR_ROWS).split("test")
+    assert pairs.take([1]) == Examples(text=["It snows."], text_pair=["It is hot."], label=["no"])
+    questions = real(folder, qa_task(), QA_ROWS).split("test")
+    assert questions.answers == [(Answer("Oslo", PARAGRAPH.index("Oslo")),)]
+    assert (list(questions.question), list(questions.context), list(questions.id)) == (["Where?"], [PARAGRAPH], ["0"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answers": {"text": ["Bergen"], "answer_start": [3]}}, "row 0: the answer 'Bergen' is not in its context"),
+        (
+            {"answers": {"text": ["Oslo"], "answer_start": [24]}},
+            "row 0: the answer 'Oslo' does not begin at character 24 of its context, but at 23",
+        ),
+        ({"answers": {"text": ["Oslo"], "answer_start": []}}, "expected as many of each"),
+        ({"answers": {"text": [], "answer_start": []}}, "at least one of"),
+        ({"answers": "Oslo"}, "row 0: 'answers': expected"),
+        ({"answers": {"text": ["Oslo"], "answer_start": ["23"]}}, "expected an answer and its start"),
+        ({"answers": {"text": [""], "answer_start": [3]}}, "expected an answer and its start"),
+        ({"answers": {"text": ["Oslo"], "answer_start": [-1]}}, "expected an answer and its start"),
+        ({"question": None}, "row 0: expected a text, found None"),
+    ],
+)
+def test_an_answer_that_does_not_stand_where_it_should_is_told_with_its_row(
+    change: dict[str, Any], message: str, folder: Path
+) -> None:
+    task = real(folder, qa_task(), [{**QA_ROWS[0], **change}])
+    with pytest.raises(HarnessError) as error:
+        task.split("test")
+    assert message in str(error.value)
+
+
+def test_starts_are_counted_in_characters_not_in_bytes(folder: Path) -> None:
+    start = PARAGRAPH.index("Ida")
+    assert start == 9, "the accented letter is one character"
+    row = {**QA_ROWS[0], "answers": {"text": ["Ida"], "answer_start": [start]}}
+    assert real(folder, qa_task(), [row]).split("test").answers[0][0].start == 9
+
+
+def test_a_pair_task_given_single_texts_names_the_column_that_is_missing(folder: Path) -> None:
+    task = real(folder, pair_task(), [{"text": "It rains.", "label": "yes"}])
+    with pytest.raises(HarnessError, match=r"expected a column 'text_pair', found label, text.*map it with 'columns'"):
+        task.split("test")
+
+
+def test_the_content_hash_sees_every_column_but_the_ids() -> None:
+    base = Examples(id=["1"], context=["a b"], question=["q"], answers=[(Answer("a", 0),)])
+    same = Examples(id=["2"], context=["a b"], question=["q"], answers=[(Answer("a", 0),)])
+    others = [
+        Examples(context=["a  b"], question=["q"], answers=[(Answer("a", 0),)]),
+        Examples(context=["a b"], question=["r"], answers=[(Answer("a", 0),)]),
+        Examples(context=["a b"], question=["q"], answers=[(Answer("b", 2),)]),
+        Examples(context=["a b"], question=["q"], answers=[(Answer("a", 0), Answer("b", 2))]),
+        Examples(text=["a b"], text_pair=["q"]),
+        Examples(text=["a b"], label=["q"]),
+    ]
+    assert base.content_hash == same.content_hash
+    assert len({one.content_hash for one in [base, *others]}) == 1 + len(others)
+
+
+def test_a_cap_on_the_questions_is_a_fixed_sample_of_them(folder: Path) -> None:
+    rows = [{**QA_ROWS[0], "question": f"Where {n}?"} for n in range(20)]
+    whole = real(folder, qa_task(), rows).split("test")
+    few = [list(real(folder, qa_task(), rows, n).split("test").question) for n in (4, 4, 8)]
+    assert few[0] == few[1]
+    assert len(few[0]) == 4
+    assert set(few[0]) < set(few[2]) < set(whole.question)
+
+
+# --- contexts
+
+
+def test_contexts_never_stand_in_the_test_split_even_in_other_dress_or_outside_its_sample(folder: Path) -> None:
+    leaked = [
+        {"text": CONTEXTS[n]["text"].upper(), "text_pair": "x", "label": label}
+        for n in (0, 1)
+        for label in ("yes", "no")
+    ]
+    for cap in (None, 2):
+        contexts = real(folder, pair_task(), leaked, cap).contexts()
+        assert contexts.text == [row["text"] for row in CONTEXTS[2:]]
+    write_rows(folder / "contexts.jsonl", [{"text": PARAGRAPH}])
+    with pytest.raises(HarnessError, match="no text that is not in the test split"):
+        real(folder, qa_task(), QA_ROWS).contexts()
+
+
+def test_the_first_source_of_contexts_that_is_in_reach_is_used_and_named(folder: Path) -> None:
+    away = {"hub": "org/away", "split": "train"}
+    paragraphs = [{"context": "First things come first here. Then comes Dr. Adams with the second thing! No."}] * 2
+    write_rows(folder / "paragraphs.jsonl", paragraphs)
+    near = {"file": "paragraphs.jsonl", "columns": {"text": "context"}, "unit": "sentence"}
+    task = real(folder, pair_task(contexts=[away, near, {"file": "contexts.jsonl"}]), PAIR_ROWS)
+    assert task.contexts().text == ["First things come first here.", "Then comes Dr. Adams with the second thing!"]
+    assert task.contexts().origin == "paragraphs.jsonl"
+    with pytest.raises(HarnessError, match="org/away"):
+        real(folder, pair_task(contexts=[away]), PAIR_ROWS).contexts()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ('He said "Go." She went.', ['He said "Go."', "She went."]),
+        ("Mr. J. Smith met Dr. Jones at 5 p.m. on Jan. 3.", ["Mr. J. Smith met Dr. Jones at 5 p.m. on Jan. 3."]),
+        ("It cost 3.5 million. In 1990 it fell.", ["It cost 3.5 million.", "In 1990 it fell."]),
+        ("The U.S. Army came. (It left.) Then…  Well.", ["The U.S. Army came.", "(It left.)", "Then…", "Well."]),
+        ("no end at all", ["no end at all"]),
+        ("", []),
+    ],
+)
+def test_sentences_end_where_a_reader_would_end_them(text: str, expected: list[str]) -> None:
+    assert sentences(text) == expected
+
+
+def test_real_contexts_come_round_in_one_order_and_blocks_are_parts_of_it() -> None:
+    texts = [str(number) for number in range(10)]
+    ordered = [given.context for given in RealContexts(texts, 13).block(0, 25)]
+    assert sorted(map(str, ordered[:10])) == sorted(texts)
+    assert ordered[10:20] == ordered[:10]
+    later = RealContexts(texts, 13)
+    assert [given.context for given in later.block(4, 5)] == ordered[20:25], "in any order of asking"
+    assert [given.context for given in later.block(1, 5)] == ordered[5:10]
+    assert [given.context for given in RealContexts(texts, 14).block(0, 10)] != ordered[:10]
+
+
+def test_every_context_is_asked_about_once_before_any_is_asked_about_again() -> None:
+    answers = {"a": [Answer("a", 0)], "b": [Answer("b", 0), Answer("B", 1), Answer("β", 2)], "c": []}
+    given = RealContexts(list(answers), 13, answers.__getitem__)
+    everything = given.block(0, 100)
+    assert [one.context for one in everything[:2]] in (["a", "b"], ["b", "a"])
+    assert [one.context for one in everything[2:]] == ["b", "b"]
+    assert {one.answer for one in everything if one.context == "b"} == set(answers["b"])
+    assert given.block(1, 100) == []
+
+
+# --- synthesis
+
+
+class Plm:
+    """Writes what it is told to for a prompt; reads at most 30 words."""
+
+    def __init__(self, write: Any) -> None:
+        self.write = write
+        self.calls: list[tuple[list[str], Decoding, list[list[str]]]] = []
+
+    def generate(
+        self, prompts: Sequence[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
+    ) -> list[Completion]:
+        self.calls.append((list(prompts), decoding, [list(row) for row in counter_prompts]))
+        return [
+            Completion(self.write(prompt, derive_seed(seed, place)), "stop", 1, 1, -1.0)
+            for place, prompt in enumerate(prompts)
+        ]
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        return len(prompt.split()) <= 30
+
+
+class Forget:
+    def load(self, name: str) -> None:
+        return None
+
+    def save(self, name: str, data: dict[str, Any]) -> None:
+        json.dumps(data)
+
+
+def synthesized(task: RealTask, plm: Plm, given: RealContexts, rows: int, block_rows: int = 4) -> list[Row]:
+    chosen, prompts = prompts_in_style(task.spec, None, "completion")
+    recipe = Recipe(task.name, task.spec.labels, chosen, prompts, 0.9, 0, 1.0, block_rows, 13)
+    return list(Synthesis(recipe, lambda: plm, Forget(), given).rows(rows))
+
+
+def test_a_pair_is_a_real_text_and_what_the_plm_wrote_about_it(folder: Path) -> None:
+    task = real(folder, pair_task(), PAIR_ROWS)
+    plm = Plm(lambda prompt, seed: f'this is text {seed}"')
+    rows = synthesized(task, plm, RealContexts(task.contexts().text, 13), 20)
+    assert [row.label for row in rows] == ["yes", "no"] * 10
+    assert {row.context for row in rows} <= {row["text"] for row in CONTEXTS}
+    assert all(row.text.startswith("this is text") for row in rows)
+    asked = {prompt for prompts, _, _ in plm.calls for prompt in prompts}
+    assert {prompt.rsplit(" ", 1)[1] for prompt in asked} == {"So:", "Thus:", "Never:", "Not:"}
+
+
+def test_the_same_text_may_be_written_about_two_contexts_but_not_twice_about_one(folder: Path) -> None:
+    task = real(folder, pair_task(), PAIR_ROWS)
+    plm = Plm(lambda prompt, seed: f'always the same {seed % 2}"')
+    rows = synthesized(task, plm, RealContexts(task.contexts().text, 13), 10)
+    assert len({(row.context, row.text) for row in rows}) == 10
+    assert len({row.text for row in rows}) == 2
+
+
+def test_self_debiasing_runs_the_other_labels_prompts_with_the_same_context(folder: Path) -> None:
+    plain = pair_task()
+    plain["prompts"]["plain"]["self_debiasing"] = {"decay": 50, "epsilon": 0.1}
+    task = real(folder, plain, PAIR_ROWS)
+    plm = Plm(lambda prompt, seed: f'this is text {seed}"')
+    synthesized(task, plm, RealContexts(task.contexts().text, 13), 8)
+    other = {"So:": "Never:", "Thus:": "Not:", "Never:": "So:", "Not:": "Thus:"}
+    for prompts, decoding, counters in plm.calls:
+        assert decoding.self_debiasing == SelfDebiasing(50, 0.1)
+        for prompt, counter in zip(prompts, counters, strict=True):
+            context, _, end = prompt.rpartition(" ")
+            assert counter == [f"{context} {other[end]}"]
+
+
+def test_a_context_the_plm_cannot_read_is_left_out_and_counted(folder: Path) -> None:
+    task = real(folder, pair_task(), PAIR_ROWS)
+    texts = ["long " * 40, "a short one", "another short one", "a third one"]
+    chosen, prompts = prompts_in_style(task.spec, None, "completion")
+    recipe = Recipe("pairs", task.spec.labels, chosen, prompts, 0.9, 0, 1.0, 4, 13)
+    plm = Plm(lambda prompt, seed: f'this is text {seed}"')
+    synthesis = Synthesis(recipe, lambda: plm, Forget(), RealContexts(texts, 13))
+    rows = list(synthesis.rows(6))
+    assert {row.context for row in rows} == set(texts[1:])
+    assert synthesis.account.dropped["context too long"] == 2  # one of four, in a block for each label
+    assert synthesis.account.tried == 8
+
+
+def test_a_question_has_an_answer_that_stands_in_its_context_and_not_in_the_question(folder: Path) -> None:
+    task = real(folder, qa_task(), QA_ROWS)
+
+    def write(prompt: str, seed: int) -> str:
+        answer = prompt.rpartition(" It is ")[2].removesuffix(":")
+        return (
+            f"Is it {answer} {seed}? Yes"
+            if seed % 3 == 0
+            else f"What is thing {seed}? It is"
+            if seed % 3 == 1
+            else "No"
+        )
+
+    def find(context: str) -> list[Answer]:
+        number = context.split()[5]
+        return [Answer(number, context.index(number)), Answer("real", context.index("real"))]
+
+    plm = Plm(write)
+    given = RealContexts(task.contexts().text, 13, find)
+    rows = synthesized(task, plm, given, 4, block_rows=7)
+    for row in rows:
+        assert row.context is not None and row.answer is not None and row.answer_start is not None
+        assert row.context[row.answer_start :].startswith(row.answer)
+        assert row.text.startswith("What is thing") and row.text.endswith("?")
+        assert row.label == ""
+    assert all(decoding.stop == ('"', "?") for _, decoding, _ in plm.calls)
+    with pytest.raises(HarnessError, match=r"every candidate answer of its 7 contexts has been asked for"):
+        synthesized(task, plm, RealContexts(task.contexts().text, 13, find), 1000, block_rows=7)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "dropped"),
+    [
+        ('Who wrote it? He did"', "Who wrote it?", None),
+        ('Who wrote it" and why?', None, "no end"),
+        ("Who wrote it\nand why?", None, "no end"),
+        ("Who wrote it all", None, "no end"),
+        ("Was it OSLO or Bergen?", None, "holds its answer"),
+        ("Why?", None, "too short"),
+    ],
+)
+def test_a_question_ends_at_its_first_question_mark(text: str, kept: str | None, dropped: str | None) -> None:
+    cleaned = clean(text, stop='"', finished=True, min_words=3, context="c", cut_after="?", answer="Oslo")
+    assert (cleaned.text, cleaned.dropped) == (kept, dropped)
+
+
+def test_nothing_is_given_where_nothing_is_asked() -> None:
+    assert Given() == Given(None, None)
+
+
+# --- replay
+
+
+def test_the_authors_format_is_read_as_pairs_and_as_questions(folder: Path) -> None:
+    path = folder / "theirs.jsonl"
+    generator = ReplayGenerator(name="x", backend="replay", data="x", format="zerogen", labels={0: "yes", 1: "no"})
+    write_rows(path, [{"C": "It rains.", "X": "It is wet.", "Y": 0}])
+    assert read_replay(generator, path, real(folder, pair_task(), PAIR_ROWS).spec) == Examples(
+        text=["It rains."], text_pair=["It is wet."], label=["yes"]
+    )
+    write_rows(path, [{"C": PARAGRAPH, "X": "Where?", "Y": "Oslo"}])
+    questions = read_replay(generator, path, real(folder, qa_task(), QA_ROWS).spec)
+    assert questions.answers == [(Answer("Oslo", 23),)]
+    write_rows(path, [{"C": PARAGRAPH, "X": "Where?", "Y": "Rome"}])
+    with pytest.raises(HarnessError, match="row 0: the answer Y 'Rome' is not in its context C"):
+        read_replay(generator, path, real(folder, qa_task(), QA_ROWS).spec)
+
+
+# --- mistakes, told by validate
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(list(arguments)) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (qa_task(labels=["a", "b"]), "extractive-qa has no labels"),
+        (qa_task(metric="accuracy"), "the metric of extractive-qa is exact_match or f1, found 'accuracy'"),
+        (pair_task(metric="f1"), "the metric of text-pair-classification is accuracy or macro_f1, found 'f1'"),
+        (pair_task(contexts=[]), "text-pair-classification needs 'contexts'"),
+        (
+            pair_task(splits={"test": {"file": "test.jsonl", "columns": {"question": "q"}}}),
+            "its rows have no 'question', but label, text, text_pair",
+        ),
+        (
+            pair_task(prompts={"p": {"source": "x", "completion": {"text": {"yes": ["So:"], "no": ["<C> no:"]}}}}),
+            "prompts.p.completion.text.yes[0]: expected <C>, where the first text of the pair stands",
+        ),
+        (
+            qa_task(prompts={"p": {"source": "x", "completion": {"question": ["<C> And:"]}}}),
+            "prompts.p.completion.question[0]: expected <C> and, once, <Y>",
+        ),
+        (
+            qa_task(prompts={"p": {"source": "x", "completion": {"text": {"yes": ["<C>"]}}}}),
+            "extractive-qa has no 'text' prompts",
+        ),
+        (
+            qa_task(prompts={"p": {"source": "x", "completion": {"question": ["<C> <Y>"], "answer": "<X>"}}}),
+            "prompts.p.completion.answer: expected <C> once and <X> (the question) once",
+        ),
+        (
+            pair_task(prompts={"p": {"source": "x", "completion": {"text": {"yes": ["<C> a"], "no": ["<C> b"]},
+             "classify": {"yes": ["<X>"], "no": ["<C> <X>"]}}}}),
+            "prompts.p.completion.classify.yes[0]: expected <X> once, where the text to classify stands, and <C> once",
+        ),
+    ],
+)  # fmt: skip
+def test_validate_tells_what_does_not_fit_the_family(
+    task: dict[str, Any], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(folder / "test.jsonl", PAIR_ROWS)
+    (folder / "task.yaml").write_text(yaml.safe_dump(task, sort_keys=False))
+    assert message in told(capsys, "validate", str(folder / "task.yaml"))
+
+
+def board(folder: Path, tasks: list[str], students: list[Any]) -> str:
+    generators = [{"name": "tiny", "model": "embedded:review-gpt-06m"}]
+    path = folder / "board.yaml"
+    path.write_text(yaml.safe_dump({"name": "b", "tasks": tasks, "generators": generators, "students": students}))
+    return str(path)
+
+
+def test_a_student_that_can_learn_none_of_the_tasks_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = told(capsys, "validate", board(folder, ["toy-nli"], ["pair_bilstm", "bidaf"]))
+    assert (
+        "students[1]: student 'bidaf' learns extractive-qa; the board's tasks are text-pair-classification" in message
+    )
+
+
+def test_a_task_that_no_student_can_learn_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = told(capsys, "validate", board(folder, ["toy-nli", "toy-qa"], ["pair_bilstm"]))
+    assert "tasks[1]: no student of the board learns extractive-qa, the family of 'toy-qa'" in message
+
+
+def test_validate_tells_of_an_answer_out_of_place_and_of_single_texts_for_pairs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_rows(folder / "test.jsonl", [{**QA_ROWS[0], "answers": {"text": ["Oslo"], "answer_start": [22]}}])
+    (folder / "task.yaml").write_text(yaml.safe_dump(qa_task()))
+    assert "does not begin at character 22 of its context, but at 23" in told(
+        capsys, "validate", str(folder / "task.yaml")
+    )
+    write_rows(folder / "test.jsonl", [{"text": "It rains.", "label": "yes"}])
+    (folder / "task.yaml").write_text(yaml.safe_dump(pair_task()))
+    assert "expected a column 'text_pair'" in told(capsys, "validate", str(folder / "task.yaml"))
+
+
+@pytest.mark.parametrize("name", ["toy-nli", "toy-qa"])
+def test_show_prints_rows_contexts_and_prompts_of_every_family(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "task", name]) == 0
+    shown = capsys.readouterr().out
+    assert "contexts: 12 texts from" in shown
+    assert ("The film was shot in Lisbon" in shown) == (name == "toy-nli")
+    assert ("answer: Bergen" in shown) == (name == "toy-qa")
+    assert "[a context]" in shown
+    assert ("[an answer]" in shown) == (name == "toy-qa")
