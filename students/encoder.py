@@ -1,0 +1,400 @@
+"""Student `encoder`: a pre-trained encoder from Hugging Face, fine-tuned whole with a head for the task's family.
+
+A head for sequences where there are labels, a head for spans (start and end of the answer) for extractive QA. The
+defaults are the paper's recipe (Ye et al., EMNLP 2022): DistilBERT, 3 epochs of batches of 32, AdamW 2e-5 that falls
+linearly to 0, weight decay 0.01, at most 128 tokens, a tenth of the rows held out to choose the epoch by; for QA
+windows of 384 tokens that share 128.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from students.protocol import Examples, Family, History, ModelPlace, Probabilities, Report, Target
+from students.tokens import TokenRows, Windows, token_rows, windows
+from students.training import Rows, TrainingSettings, device, hold_out, seeded, train_epochs
+
+if TYPE_CHECKING:
+    import torch
+
+DESCRIPTION = "encoder.json"
+_ADAM_EPSILON = 1e-8
+_LONGEST_ANSWER = 30
+_PREDICT_TOKENS = 4096
+"""Tokens read together at prediction, padding included."""
+
+
+class Settings(TrainingSettings):
+    """The recipe. `warmup` is the share of the steps over which the learning rate rises; then it falls linearly to 0.
+
+    `max_tokens` bounds a row with a label; `window` and `overlap` are of the windows over a context, in tokens.
+    """
+
+    model: str = Field("distilbert/distilbert-base-uncased", min_length=1)
+    revision: str | None = Field("12040accade4e8a0f71eabdb258fecc2e7e948be", pattern=r"^[0-9a-f]{40}$")
+    learning_rate: float = Field(2e-5, gt=0, le=1)
+    weight_decay: float = Field(0.01, ge=0, le=1)
+    warmup: float = Field(0.0, ge=0, lt=1)
+    epochs: int = Field(3, ge=1, le=1000)
+    gradient_clip: float = Field(1.0, gt=0)
+    max_tokens: int = Field(128, ge=8, le=100_000)
+    window: int = Field(384, ge=32, le=100_000)
+    overlap: int = Field(128, ge=0, le=100_000)
+
+
+class Student:
+    """See the module."""
+
+    VERSION: ClassVar[int] = 1
+    FAMILIES: ClassVar[tuple[Family, ...]] = ("text-classification", "text-pair-classification", "extractive-qa")
+
+    def __init__(self, settings: Settings, target: Target) -> None:
+        self.settings = settings
+        self.target = target
+        self._network: Any = None
+        self._tokenizer: Any = None
+
+    def fit(self, examples: Examples, seed: int, report: Report) -> History:
+        """Start from the pre-trained weights, with a random head.
+
+        Raises:
+            ValueError: fewer than two labels have rows; an answer is not in its context at its offset, or no window has
+                one; the pre-trained files cannot be loaded or are not whole.
+        """
+        import torch
+
+        if self.target.family != "extractive-qa" and len(found := sorted(set(examples.label))) < 2:
+            raise ValueError(f"expected rows of at least two labels, found only {found}")
+        assert self.target.pretrained is not None, "the harness finds the files of 'model'"
+        settings = self.settings
+        stream = np.random.Generator(np.random.Philox(seed))
+        train_rows, held_rows = hold_out(len(examples), settings.held_out, stream)
+        with seeded(seed):
+            self._network, self._tokenizer = _pretrained(self.target.pretrained, self.target)
+            self._network.to(device())
+            encode = self._encode_spans if self.target.family == "extractive-qa" else self._encode_labelled
+            rows, targets = encode(examples, train_rows)
+            held_out, held_targets = encode(examples, held_rows)
+            if not len(rows):
+                raise ValueError("no window of the contexts has a whole answer in it; raise 'window'")
+            steps = settings.epochs * -(-len(rows) // settings.batch_size)
+            optimizer, schedule = _optimizer(self._network, settings, steps)
+
+            def loss(batch: Rows) -> torch.Tensor:
+                with _mixed_precision():
+                    scores = self._scores(rows.take(batch.tolist()))
+                return _cross_entropy(scores, targets[torch.from_numpy(batch)])
+
+            history = train_epochs(
+                self._network,
+                optimizer,
+                loss,
+                lambda: self._evaluate(held_out, held_targets),
+                rows.lengths(),
+                settings,
+                stream,
+                report,
+                after_step=schedule.step,
+            )
+        self._network.eval()
+        history.chosen |= {"held_out_rows": len(held_rows)}
+        return history
+
+    @property
+    def _max_tokens(self) -> int:
+        wanted = self.settings.window if self.target.family == "extractive-qa" else self.settings.max_tokens
+        return min(wanted, _positions(self._network, self._tokenizer))
+
+    def _token_rows(self, examples: Examples) -> TokenRows:
+        is_pair = self.target.family == "text-pair-classification"
+        columns = (examples.text, examples.text_pair) if is_pair else (examples.text,)
+        return token_rows(self._tokenizer, columns, self._max_tokens)
+
+    def _windows(self, examples: Examples) -> Windows:
+        return windows(self._tokenizer, examples.question, examples.context, self._max_tokens, self.settings.overlap)
+
+    def _encode_labelled(self, examples: Examples, rows: Sequence[int]) -> "tuple[TokenRows, torch.Tensor]":
+        """The rows' tokens, and the numbers of their labels [rows, 1]."""
+        import torch
+
+        some = examples.take(rows)
+        return self._token_rows(some), torch.tensor([[self.target.labels.index(label)] for label in some.label])
+
+    def _encode_spans(self, examples: Examples, rows: Sequence[int]) -> "tuple[TokenRows, torch.Tensor]":
+        """The rows' windows, and the first and last token of the answer in each [windows, 2].
+
+        Where a window has not the whole answer, both are its CLS token; a window of a model without one is left out.
+        """
+        import torch
+
+        from students.spans import check_answers
+
+        check_answers(examples)
+        some = examples.take(rows)
+        found = self._windows(some)
+        kept, targets = list[int](), list[tuple[int, int]]()
+        for window, question in enumerate(found.question):
+            span = found.span_of(some.answers[question][0], window)
+            if span is None and self._tokenizer.cls_token_id is not None:
+                null = np.flatnonzero(found.rows.ids[window] == self._tokenizer.cls_token_id)[:1].tolist()
+                span = (null[0], null[0]) if null else None
+            if span is not None:
+                kept.append(window)
+                targets.append(span)
+        return found.rows.take(kept), torch.tensor(targets).reshape(-1, 2)
+
+    def _scores(self, rows: TokenRows) -> "torch.Tensor":
+        """Logits of labels [rows, 1, labels], or of each token as start and as end [rows, 2, tokens], on the device."""
+        import torch
+
+        batch = {
+            name: torch.from_numpy(array).to(device(), non_blocking=True)
+            for name, array in rows.batch(self._tokenizer.pad_token_id).items()
+        }
+        output = self._network(**batch)
+        if self.target.family != "extractive-qa":
+            labels: torch.Tensor = output.logits[:, None].float()
+            return labels
+        spans = torch.stack([output.start_logits, output.end_logits], dim=1).float()
+        # Padding is no place: with it in the softmax a row's loss would depend on the rows beside it.
+        return spans.masked_fill(batch["attention_mask"][:, None] == 0, -torch.inf)
+
+    def _evaluate(self, rows: TokenRows, targets: "torch.Tensor") -> dict[str, float]:
+        """Mean loss, and the share of rows (or windows) whose targets all have the highest score."""
+        loss, right = 0.0, 0
+
+        def add(batch: list[int], scores: "torch.Tensor") -> None:
+            nonlocal loss, right
+            loss += float(_cross_entropy(scores, targets[batch])) * len(batch)
+            right += int((scores.argmax(2).cpu() == targets[batch]).all(1).sum())
+
+        self._predict(rows, add)
+        return {"held_out_loss": loss / max(1, len(rows)), "held_out_accuracy": right / max(1, len(rows))}
+
+    def _predict(self, rows: TokenRows, take: "Callable[[list[int], torch.Tensor], None]") -> None:
+        """Hand the scores of all rows to `take`, in batches of similar length; in float32."""
+        import torch
+
+        self._network.eval()
+        with torch.inference_mode():
+            for batch in _even_batches(rows.lengths(), _PREDICT_TOKENS):
+                take(batch, self._scores(rows.take(batch)))
+
+    def predict_proba(self, examples: Examples) -> Probabilities:
+        rows = self._token_rows(examples)
+        result = np.zeros((len(rows), len(self.target.labels)))
+
+        def put(batch: list[int], scores: "torch.Tensor") -> None:
+            result[batch] = scores[:, 0].double().softmax(1).cpu().numpy()
+
+        self._predict(rows, put)
+        return result
+
+    def predict_answers(self, examples: Examples) -> list[str]:
+        """The span with the highest start + end over all windows of a context; of at most 30 tokens."""
+        import torch
+
+        from students.spans import best_spans
+
+        found = self._windows(examples)
+        answers, best = [""] * len(examples), np.full(len(examples), -np.inf)
+
+        def put(batch: list[int], scores: "torch.Tensor") -> None:
+            barred = torch.ones_like(scores[:, 0], dtype=torch.bool)
+            for row, window in enumerate(batch):
+                may = torch.from_numpy(found.may_answer(window))
+                barred[row, : len(may)] = ~may.to(barred.device)
+            scores = scores.masked_fill(barred[:, None], -torch.inf)
+            spans = best_spans(scores[:, 0], scores[:, 1], _LONGEST_ANSWER)
+            for window, first, last, score in zip(batch, *(column.tolist() for column in spans), strict=True):
+                question = found.question[window]
+                if score > best[question]:
+                    best[question] = score
+                    answers[question] = examples.context[question][found.characters(window, first, last)]
+
+        self._predict(found.rows, put)
+        return answers
+
+    def parameters(self) -> dict[str, int]:
+        """`without_embedding` leaves all tables out that are looked up: of words, positions, types of tokens."""
+        from torch import nn
+
+        tables = {
+            id(table.weight): table.weight.numel()
+            for table in self._network.modules()
+            if isinstance(table, nn.Embedding)
+        }
+        total = sum(parameter.numel() for parameter in self._network.parameters())
+        return {"total": total, "without_embedding": total - sum(tables.values())}
+
+    def save(self, folder: Path) -> None:
+        with _quiet():
+            self._network.save_pretrained(folder)
+            self._tokenizer.save_pretrained(folder)
+        described = {
+            "settings": self.settings.model_dump(exclude={"model", "revision"}),  # the weights are here
+            "family": self.target.family,
+            "labels": self.target.labels,
+        }
+        (folder / DESCRIPTION).write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        target = Target(described["family"], tuple(described["labels"]), ModelPlace(str(folder), None, "", None))
+        student = cls(Settings(**described["settings"]), target)
+        network, student._tokenizer = _pretrained(ModelPlace(str(folder), None, "", None), target)
+        student._network = network.to(device()).eval()
+        return student
+
+
+def _pretrained(place: ModelPlace, target: Target) -> tuple[Any, Any]:
+    """Network (float32, on the CPU) and tokenizer; what the files lack of the head is drawn by torch's random stream.
+
+    Raises:
+        ValueError: the files cannot be read, or lack weights of the encoder itself.
+    """
+    import torch
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
+
+    # One thread: a process that forks after its tokenizer used several is warned about on the terminal.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    options: dict[str, Any] = {"trust_remote_code": False}
+    options |= {"local_files_only": True} if place.is_local else {"revision": place.revision}
+    head: Any = AutoModelForQuestionAnswering
+    labels: dict[str, Any] = {}
+    if target.family != "extractive-qa":
+        head = AutoModelForSequenceClassification
+        labels = {
+            "id2label": dict(enumerate(target.labels)),
+            "label2id": {label: number for number, label in enumerate(target.labels)},
+        }
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(place.source, **options)
+            network, found = head.from_pretrained(
+                place.source,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # a head for other labels
+                output_loading_info=True,
+                **labels,
+                **options,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+        raise ValueError(f"'{place.source}' cannot be loaded as an encoder: {reason}") from None
+    body = f"{network.base_model_prefix}."
+    lacking = sorted(name for name in found["missing_keys"] if name.startswith(body) and ".pooler." not in name)
+    if lacking:
+        raise ValueError(f"'{place.source}' lacks {len(lacking)} weights of its encoder, e.g. '{lacking[0]}'")
+    if not tokenizer.is_fast:
+        raise ValueError(f"'{place.source}' has no tokenizer.json: nothing tells where in a text its tokens are")
+    _fill_in(tokenizer, place.source)
+    network.config.pad_token_id = tokenizer.pad_token_id
+    if hasattr(network.config, "use_cache"):
+        network.config.use_cache = False  # of keys and values, for writing token by token
+    return network, tokenizer
+
+
+def _fill_in(tokenizer: Any, source: str) -> None:
+    """What tokenizers of causal LMs often lack: a token to pad with, and one between the two texts of a pair."""
+    from tokenizers import processors
+
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token is None:
+            raise ValueError(f"the tokenizer of '{source}' has neither a padding token nor an end token")
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.num_special_tokens_to_add(pair=True) == 0 and tokenizer.eos_token is not None:
+        between = processors.TemplateProcessing(
+            single="$A",
+            pair=f"$A {tokenizer.eos_token} $B:1",
+            special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)],
+        )
+        backend = tokenizer.backend_tokenizer
+        before = [] if backend.post_processor is None else [backend.post_processor]
+        backend.post_processor = processors.Sequence([*before, between])
+
+
+def _positions(network: Any, tokenizer: Any) -> int:
+    """The most tokens the model can read; RoBERTa's kind loses the positions up to that of padding."""
+    from torch import nn
+
+    limits = [tokenizer.model_max_length, getattr(network.config, "max_position_embeddings", None) or 1 << 30]
+    limits += [
+        table.num_embeddings - table.padding_idx - 1
+        for name, table in network.named_modules()
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding) and table.padding_idx is not None
+    ]
+    return int(min(limits))
+
+
+def _optimizer(network: Any, settings: Settings, steps: int) -> "tuple[Any, Any]":
+    """AdamW, without decay of biases and of the weights of norms, and its learning rate by step."""
+    import torch
+
+    weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [weight for weight in weights if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, eps=_ADAM_EPSILON, fused=True)
+    warmup = round(settings.warmup * steps)
+
+    def share(step: int) -> float:
+        return step / warmup if step < warmup else (steps - step) / max(1, steps - warmup)
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, share)
+
+
+def _cross_entropy(scores: "torch.Tensor", targets: "torch.Tensor") -> "torch.Tensor":
+    """Mean over all targets; scores [rows, targets, choices], targets [rows, targets]."""
+    import torch
+
+    return torch.nn.functional.cross_entropy(scores.flatten(0, 1), targets.flatten().to(scores.device))
+
+
+def _even_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """All rows, from the longest to the shortest, in batches of at most `tokens` tokens with their padding."""
+    order: npt.NDArray[np.int64] = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // lengths[order[start]])
+        yield order[start : start + size].tolist()
+        start += size
+
+
+@contextmanager
+def _mixed_precision() -> Iterator[None]:
+    """bfloat16 in the products of matrices where the device is made for it; the weights stay float32."""
+    import torch
+
+    from harness.machine import automatic_dtype
+
+    on_gpu = device() == "cuda"
+    able = torch.cuda.is_bf16_supported() if on_gpu else automatic_dtype() == "bfloat16"
+    with torch.autocast(device(), torch.bfloat16, enabled=able):
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no reports of new weights from transformers."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
