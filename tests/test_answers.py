@@ -35,24 +35,24 @@ def texts(context: str) -> list[str]:
         ("She left the Trinity College of Art and Music.", {"Trinity College of Art and Music"}),
         # Numbers, with their signs and their units.
         ("It cost $3.50 or about £5,000 each.", {"$3.50", "£5,000"}),
-        ("Some 19.8% of 1,200 ships sank.", {"19.8%", "1,200", "1,200 ships"}),
-        ("It was 26 metres long and weighed five million tons.", {"26 metres", "five million", "five million tons"}),
-        ("A 10-year pact began at 7:30 with a 24–10 vote.", {"10-year", "7:30", "24–10"}),
+        ("Some 31.6% of 1,200 ships sank.", {"31.6%", "1,200", "1,200 ships"}),
+        ("It was 40 metres long and weighed five million tons.", {"40 metres", "five million", "five million tons"}),
+        ("A 12-year pact began at 7:30 with a 31–17 vote.", {"12-year", "7:30", "31–17"}),
         # Dates.
-        ("It opened on 7 February 2016.", {"7 February 2016"}),
-        ("It opened on February 7, 2016, at noon.", {"February 7, 2016", "2016", "February 7"}),
-        ("The 1930s saw the war of 1914–18.", {"1930s", "1914–18"}),
+        ("It opened on 3 April 1987.", {"3 April 1987"}),
+        ("It opened on April 3, 1987, at noon.", {"April 3, 1987", "1987", "April 3"}),
+        ("The 1860s saw the war of 1848–52.", {"1860s", "1848–52"}),
         # Quotes.
-        ('The so-called “golden anniversary” was named "a very good year" by all.', {"golden anniversary"}),
-        ('The so-called “golden anniversary” was named "a very good year" by all.', {"a very good year"}),
+        ('The so-called “silver jubilee” was named "a very good year" by all.', {"silver jubilee"}),
+        ('The so-called “silver jubilee” was named "a very good year" by all.', {"a very good year"}),
         # Phrases, and what joins them.
-        ("Their earliest hunting weapons were small.", {"earliest hunting weapons"}),
-        ("Soil comes from the weathering of rocks.", {"weathering of rocks"}),
-        ("It exports cotton and tobacco.", {"cotton and tobacco"}),
-        ("Common causes are smoke, dust, and cold air.", {"smoke, dust, and cold air", "cold air"}),
-        ("The islands were made by vulcanism.", {"vulcanism"}),
+        ("Their oldest fishing boats were small.", {"oldest fishing boats"}),
+        ("Lakes come from the melting of glaciers.", {"melting of glaciers"}),
+        ("It exports copper and tin.", {"copper and tin"}),
+        ("Common causes are frost, wind, and heavy snow.", {"frost, wind, and heavy snow", "heavy snow"}),
+        ("The valleys were made by erosion.", {"erosion"}),
         ("They saw the river's slow current.", {"river's slow current"}),
-        ("It relies on newly elected members.", {"elected members"}),
+        ("It relies on newly painted houses.", {"painted houses"}),
     ],
 )
 def test_what_people_answer_with_is_found(context: str, expected: set[str]) -> None:
