@@ -379,7 +379,7 @@ def debiased_rows(
 
 @pytest.mark.parametrize(
     "decoding",
-    [Decoding(12, top_k=1, self_debiasing=STRONG), Decoding(12, temperature=1.4, self_debiasing=STRONG)],
+    [Decoding(8, top_k=1, self_debiasing=STRONG), Decoding(8, temperature=1.4, self_debiasing=STRONG)],
     ids=["greedy", "drawn"],
 )
 @pytest.mark.parametrize("name", list(CONFIGS))
