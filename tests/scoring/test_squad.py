@@ -66,8 +66,8 @@ PAIRS: list[tuple[str, list[str], int, Fraction | int]] = [
     # Hyphens and dashes.
     ("ice-cream", ["icecream"], 1, 1),
     ("ice cream", ["ice-cream"], 0, 0),
-    ("24-10", ["2410"], 1, 1),
-    ("24–10", ["24-10"], 0, 0),
+    ("31-17", ["3117"], 1, 1),
+    ("31–17", ["31-17"], 0, 0),
     ("1914 – 1918", ["1914 1918"], 0, Fraction(4, 5)),  # 2·2/(3 + 2): the dash is a token
     # Currency, numbers, percent.
     ("$3.5 million", ["35 million"], 1, 1),
