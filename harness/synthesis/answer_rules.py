@@ -24,6 +24,9 @@ from collections.abc import Iterator
 
 from harness.data.examples import Answer
 
+RULES_V1 = "rules.v1"
+"""Name and version of these rules, for keys."""
+
 MAX_WORDS = 8
 MAX_CHARACTERS = 100
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 
 from harness.data.examples import Answer
 from harness.errors import HarnessError
 from harness.scoring.squad import normalize_answer
-from harness.synthesis.answer_rules import rule_candidates
+from harness.synthesis.answer_rules import RULES_V1, rule_candidates
 
 CandidateFinder = Callable[[str], list[Answer]]
 """The answer candidates of a context: distinct spans of it, by position."""
@@ -23,6 +24,22 @@ def candidate_finder(name: str) -> CandidateFinder:
     if kind == "spacy" and pipeline:
         return _spacy_entities(pipeline)
     raise HarnessError(f"expected 'rules' or 'spacy:PIPELINE' to find answers with, found '{name}'")
+
+
+def finder_version(name: str) -> str:
+    """What the candidates of a finder depend on, for keys: told without loading it.
+
+    Raises HarnessError where a spaCy pipeline is neither an installed package nor a folder.
+    """
+    if name == "rules":
+        return RULES_V1
+    pipeline = name.partition(":")[2]
+    try:
+        return f"{name}@{metadata.version(pipeline)}"
+    except metadata.PackageNotFoundError:
+        raise HarnessError(
+            f"the spaCy pipeline '{pipeline}' is not installed: python -m spacy download {pipeline}, or use 'rules'"
+        ) from None
 
 
 def _spacy_entities(pipeline: str) -> CandidateFinder:
