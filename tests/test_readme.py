@@ -1,5 +1,6 @@
 """Every command of the README works as it stands, with the files that the README shows."""
 
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.toy_mirror import toy_mirror
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,6 +46,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a board of the hub's data and models needs, with toys in their places."""
+    return toy_mirror(tmp_path_factory.mktemp("mirror"))
+
+
 def _run(command: str, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
     environment = _environment(folder) | more
@@ -55,8 +64,9 @@ def test_the_readme_shows_commands() -> None:
 
 
 @pytest.mark.parametrize("command", [command for command in _commands() if command not in _MAKE])
-def test_a_command_of_the_readme_works(command: str, folder: Path) -> None:
-    done = _run(command, folder)
+def test_a_command_of_the_readme_works(command: str, folder: Path, mirror: Path) -> None:
+    of_the_hub = {"HARNESS_MIRROR": str(mirror)} if "zerogen" in command else {}
+    done = _run(command, folder, **of_the_hub)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -82,6 +92,18 @@ def test_every_file_that_the_readme_names_exists() -> None:
     for name in ("docs/demo.svg", "docs/architecture.md", "students/protocol.py", "students/linear.py"):
         assert name in README
         assert (ROOT / name).is_file()
+
+
+@pytest.mark.slow
+def test_every_task_and_student_of_the_papers_grid_runs(folder: Path, mirror: Path) -> None:
+    part = "harness run zerogen --generator gpt2 --size 16 --seed 13 --out grid --json"
+    done = _run(part, folder, HARNESS_MIRROR=str(mirror))
+    assert done.returncode == 0, done.stderr
+    board = json.loads((folder / "grid" / "leaderboard.json").read_text())
+    assert set(board["tasks"]) == {"imdb", "sst2", "qnli", "rte", "squad", "adversarial_qa"}
+    ranked = {(entry["family"], entry["student"]): entry for entry in board["entries"] if entry["rank"]}
+    assert {student for _, student in ranked} == {"bilstm", "pair_bilstm", "bidaf", "distilbert"}
+    assert all(len(entry["scores"]) == 2 for entry in ranked.values())
 
 
 @pytest.mark.slow

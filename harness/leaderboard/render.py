@@ -84,13 +84,14 @@ def terminal_tables(board: Leaderboard) -> list[Table]:
     tables = []
     for family in board.by_family:
         title = in_terminal(_title(board, family), "table.title")
-        table = Table(title=title, caption=NOTE, caption_justify="left")
+        table = Table(title=title, caption_justify="left")
         for name in _header(board, family):
             text = name in ("generator", "student")
             table.add_column(in_terminal(name), justify="left" if text else "right", no_wrap=not text, overflow="fold")
         for entry in board.by_family[family]:
             table.add_row(*map(in_terminal, _cells(entry, board)), style="dim" if entry.baseline else None)
         tables.append(table)
+    tables[-1].caption = NOTE
     return tables
 
 

@@ -172,11 +172,10 @@ class Synthesis:
                 usable += 1
                 yield row
             if spent.tried >= HOPELESS_BLOCKS * self.recipe.block_rows and usable <= HOPELESS_SHARE * spent.tried:
-                reasons = ", ".join(f"{number:,} {reason}" for reason, number in spent.dropped.most_common())
                 what = f"label '{label}'" if self.recipe.labels else "questions"
                 raise HarnessError(
                     f"task '{self.recipe.task}', {what}: {usable:,} usable texts in {spent.tried:,} tries "
-                    f"({reasons}); is the prompt set meant for this PLM, and 'stop' and 'min_words' for these prompts?"
+                    f"({_reasons(spent)}); is the prompt set meant for this PLM, and 'stop' and 'min_words' for these prompts?"
                 )
 
     def _contexts(self, block: int) -> Block | None:
@@ -204,7 +203,8 @@ class Synthesis:
         if not found:
             raise HarnessError(
                 f"task '{self.recipe.task}': every candidate answer of its {len(self.given.text):,} contexts has "
-                "been asked for; ask for fewer rows, or give it more 'contexts'"
+                f"been asked about, in {self.account.tried:,} tries ({_reasons(self.account)}); ask for fewer rows, or "
+                "give it more 'contexts'"
             )
         return found
 
@@ -304,6 +304,11 @@ class Synthesis:
         if cleaned.dropped is not None:
             account.dropped[cleaned.dropped] += 1
         return cleaned.text
+
+
+def _reasons(account: Account) -> str:
+    """Why rows were dropped, the most frequent reason first."""
+    return ", ".join(f"{number:,} {reason}" for reason, number in account.dropped.most_common()) or "none dropped"
 
 
 def _row(completion: Completion, text: str, label: str, given: Given, prompt: int, block: int) -> Row:
