@@ -175,7 +175,8 @@ class Synthesis:
                 what = f"label '{label}'" if self.recipe.labels else "questions"
                 raise HarnessError(
                     f"task '{self.recipe.task}', {what}: {usable:,} usable texts in {spent.tried:,} tries "
-                    f"({_reasons(spent)}); is the prompt set meant for this PLM, and 'stop' and 'min_words' for these prompts?"
+                    f"({_reasons(spent)}); is the prompt set meant for this PLM, and 'stop' and 'min_words' for these "
+                    "prompts?"
                 )
 
     def _contexts(self, block: int) -> Block | None:
