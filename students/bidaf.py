@@ -295,7 +295,9 @@ def _answered(examples: Examples, max_words: int) -> tuple[list[list[str]], dict
     contexts, spans = [], dict[int, tuple[int, int]]()
     cache: dict[str, Words] = {}
     for row, (context, answers) in enumerate(zip(examples.context, examples.answers, strict=True)):
-        words = cache.setdefault(context, split(context)) if context not in cache else cache[context]
+        if context not in cache:
+            cache[context] = split(context)
+        words = cache[context]
         contexts.append(words.words[:max_words])
         span = words.span_of(answers[0])
         if span is not None and span[1] < max_words:

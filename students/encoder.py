@@ -70,7 +70,11 @@ class Student:
         """
         import torch
 
-        if self.target.family != "extractive-qa" and len(found := sorted(set(examples.label))) < 2:
+        from students.spans import check_answers
+
+        if self.target.family == "extractive-qa":
+            check_answers(examples)
+        elif len(found := sorted(set(examples.label))) < 2:
             raise ValueError(f"expected rows of at least two labels, found only {found}")
         assert self.target.pretrained is not None, "the harness finds the files of 'model'"
         settings = self.settings
@@ -82,8 +86,10 @@ class Student:
             encode = self._encode_spans if self.target.family == "extractive-qa" else self._encode_labelled
             rows, targets = encode(examples, train_rows)
             held_out, held_targets = encode(examples, held_rows)
-            if not len(rows):
-                raise ValueError("no window of the contexts has a whole answer in it; raise 'window'")
+            if not len(rows) or not len(held_out):
+                raise ValueError(
+                    "expected whole answers in windows, to train on and to hold out; add rows or raise 'window'"
+                )
             steps = settings.epochs * -(-len(rows) // settings.batch_size)
             optimizer, schedule = _optimizer(self._network, settings, steps)
 
@@ -134,9 +140,6 @@ class Student:
         """
         import torch
 
-        from students.spans import check_answers
-
-        check_answers(examples)
         some = examples.take(rows)
         found = self._windows(some)
         kept, targets = list[int](), list[tuple[int, int]]()
@@ -155,7 +158,7 @@ class Student:
         import torch
 
         batch = {
-            name: torch.from_numpy(array).to(device(), non_blocking=True)
+            name: torch.from_numpy(array).to(device())
             for name, array in rows.batch(self._tokenizer.pad_token_id).items()
         }
         output = self._network(**batch)
@@ -176,7 +179,7 @@ class Student:
             right += int((scores.argmax(2).cpu() == targets[batch]).all(1).sum())
 
         self._predict(rows, add)
-        return {"held_out_loss": loss / max(1, len(rows)), "held_out_accuracy": right / max(1, len(rows))}
+        return {"held_out_loss": loss / len(rows), "held_out_accuracy": right / len(rows)}
 
     def _predict(self, rows: TokenRows, take: "Callable[[list[int], torch.Tensor], None]") -> None:
         """Hand the scores of all rows to `take`, in batches of similar length; in float32."""
@@ -267,6 +270,8 @@ def _pretrained(place: ModelPlace, target: Target) -> tuple[Any, Any]:
     # One thread: a process that forks after its tokenizer used several is warned about on the terminal.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     options: dict[str, Any] = {"trust_remote_code": False}
+    # On a CPU the fused attention is the slower one in training: with dropout it has no kernel of its own there.
+    attention = {"attn_implementation": "eager"} if device() == "cpu" else {}
     options |= {"local_files_only": True} if place.is_local else {"revision": place.revision}
     head: Any = AutoModelForQuestionAnswering
     labels: dict[str, Any] = {}
@@ -286,6 +291,7 @@ def _pretrained(place: ModelPlace, target: Target) -> tuple[Any, Any]:
                 ignore_mismatched_sizes=True,  # a head for other labels
                 output_loading_info=True,
                 **labels,
+                **attention,
                 **options,
             )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:

@@ -318,6 +318,8 @@ def test_what_cannot_be_learnt_is_refused(bert: ModelPlace) -> None:
     wrong = replace(good, answers=[*good.answers[:2], (Answer("x1", 0),), good.answers[3]])
     with pytest.raises(ValueError, match=r"row 2 \(id 'q2'\)"):
         asking.fit(wrong, 1, silent)
+    with pytest.raises(ValueError, match="add rows or raise 'window'"):
+        asking.fit(good.take([0]), 1, silent)
 
 
 def test_files_that_are_no_encoder_are_refused(bert: ModelPlace, tmp_path: Path) -> None:
