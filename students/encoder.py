@@ -107,10 +107,11 @@ class Student:
                 settings,
                 stream,
                 report,
+                score=_by_accuracy,
                 after_step=schedule.step,
             )
         self._network.eval()
-        history.chosen |= {"held_out_rows": len(held_rows)}
+        history.chosen |= {"held_out_rows": len(held_rows), "precision": _precision()}
         return history
 
     @property
@@ -377,16 +378,27 @@ def _even_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
         start += size
 
 
-@contextmanager
-def _mixed_precision() -> Iterator[None]:
-    """bfloat16 in the products of matrices where the device is made for it; the weights stay float32."""
+def _by_accuracy(epoch: dict[str, float]) -> float:
+    """Held-out accuracy, equal ones by loss: a fine-tuned encoder grows too sure of itself before it grows worse."""
+    return epoch["held_out_accuracy"] - 1e-6 * epoch["held_out_loss"]
+
+
+def _precision() -> str:
+    """What the products of matrices are trained in: bfloat16 where the device is made for it, else float32."""
     import torch
 
     from harness.machine import automatic_dtype
 
-    on_gpu = device() == "cuda"
-    able = torch.cuda.is_bf16_supported() if on_gpu else automatic_dtype() == "bfloat16"
-    with torch.autocast(device(), torch.bfloat16, enabled=able):
+    able = torch.cuda.is_bf16_supported() if device() == "cuda" else automatic_dtype() == "bfloat16"
+    return "bfloat16" if able else "float32"
+
+
+@contextmanager
+def _mixed_precision() -> Iterator[None]:
+    """Products of matrices in the device's best precision; the weights stay float32."""
+    import torch
+
+    with torch.autocast(device(), torch.bfloat16, enabled=_precision() == "bfloat16"):
         yield
 
 
