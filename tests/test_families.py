@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -155,6 +157,57 @@ def test_a_cap_on_the_questions_is_a_fixed_sample_of_them(folder: Path) -> None:
     assert few[0] == few[1]
     assert len(few[0]) == 4
     assert set(few[0]) < set(few[2]) < set(whole.question)
+
+
+WORDS: list[Any] = [
+    None,
+    True,
+    0,
+    -1,
+    23,
+    2**63,
+    1.5,
+    float("nan"),
+    "",
+    "Oslo",
+    "x" * 2_000_000,
+    "\ud800",
+    [],
+    [[]],
+    {},
+]
+
+
+@pytest.mark.parametrize("kind", [".jsonl", ".parquet"])
+def test_no_damage_to_questions_and_answers_ends_in_anything_but_an_error_that_names_the_task(
+    kind: str, folder: Path
+) -> None:
+    edits: list[dict[str, Any]] = [{column: value} for column in QA_ROWS[0] for value in WORDS]
+    edits += [{"answers": {"text": text, "answer_start": start}} for text in WORDS for start in ([23], [], None)]
+    edits += [{"answers": {"text": ["Oslo"], "answer_start": [start]}} for start in WORDS]
+    edits += [{"answers": {"text": [text], "answer_start": [23]}} for text in WORDS]
+    edits += [{"answers": {"text": ["Oslo"] * 2000, "answer_start": [23] * 2000}}, {"answers": {"text": ["Oslo"]}}]
+    task = qa_task(splits={"test": {"file": f"test{kind}"}})
+    failed = tried = 0
+    for edit in edits:
+        loaded = real(folder, task, [])
+        rows = [QA_ROWS[0], {**QA_ROWS[0], **edit}]
+        try:
+            if kind == ".jsonl":
+                write_rows(folder / "test.jsonl", rows)
+            else:
+                pq.write_table(pa.Table.from_pylist(rows), folder / "test.parquet")
+        except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+            continue  # no such file can be written
+        tried += 1
+        try:
+            loaded.split("test")
+        except HarnessError as error:
+            failed += 1
+            assert "questions" in str(error) or "test" in str(error)
+            assert len(str(error)) < 1000
+    assert tried >= (60 if kind == ".jsonl" else 25)
+    assert failed >= tried - 8, "a few values are what they should be"
 
 
 # --- contexts
