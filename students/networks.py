@@ -29,7 +29,7 @@ def pick(states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 class BiLstm(nn.Module):
-    """Bidirectional LSTM layers with dropout on what each reads: [rows, words, inputs] -> [rows, words, 2 * hidden].
+    """Bidirectional LSTM layers, dropout between them: [rows, words, inputs] -> [rows, words, 2 * hidden].
 
     The same function as `nn.LSTM` over packed rows, see `BiLstmClassifier`; what it gives for padding means nothing.
     """
@@ -43,8 +43,8 @@ class BiLstm(nn.Module):
 
     def forward(self, states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         reverse = reversal(lengths, states.shape[1])
-        for forwards, backwards in zip(self.forwards, self.backwards, strict=True):
-            read = self.dropout(states)
+        for layer, (forwards, backwards) in enumerate(zip(self.forwards, self.backwards, strict=True)):
+            read = self.dropout(states) if layer else states
             states = torch.cat([forwards(read)[0], pick(backwards(pick(read, reverse))[0], reverse)], dim=2)
         return states
 
@@ -92,6 +92,7 @@ class PairBiLstmClassifier(nn.Module):
         self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=0)
         scale_embedding(self.embedding)
         self.lstm = BiLstm(embedding, hidden, layers, dropout)
+        self.dropout = nn.Dropout(dropout)
         self.mlp = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(8 * hidden, hidden),
@@ -101,13 +102,19 @@ class PairBiLstmClassifier(nn.Module):
         )
 
     def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        lengths = lengths.to(ids.device)
-        states = self.lstm(self.embedding(ids), lengths)
-        inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
-        first, second = ((states * inside[..., None]).sum(dim=1) / lengths[:, None]).chunk(2)
+        order = lengths.argsort()  # the shorter half apart: a hypothesis is not padded to the length of a premise
+        means = [self._mean(ids[half, : int(lengths[half].max())], lengths[half]) for half in order.tensor_split(2)]
+        first, second = torch.cat(means)[order.argsort()].chunk(2)
         features = torch.cat([first, second, (first - second).abs(), first * second], dim=1)
         logits: torch.Tensor = self.mlp(features)
         return logits
+
+    def _mean(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Mean state of texts, [texts, 2 * hidden]."""
+        lengths = lengths.to(ids.device)
+        inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+        states: torch.Tensor = self.lstm(self.dropout(self.embedding(ids)), lengths)
+        return (states * inside[..., None]).sum(dim=1) / lengths[:, None]
 
 
 class Highway(nn.Module):
@@ -189,15 +196,15 @@ class BiDaf(nn.Module):
         question_lengths: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         distinct = self.distinct(words, characters)
-        read = self.contextual(nn.functional.embedding(context, distinct), context_lengths)
-        asked = self.contextual(nn.functional.embedding(question, distinct), question_lengths)
+        read = self.contextual(self.dropout(nn.functional.embedding(context, distinct)), context_lengths)
+        asked = self.contextual(self.dropout(nn.functional.embedding(question, distinct)), question_lengths)
         inside = torch.arange(context.shape[1], device=context.device) < context_lengths[:, None]
         inside_question = torch.arange(question.shape[1], device=context.device) < question_lengths[:, None]
-        aware = self.attention(read, asked, inside, inside_question)
+        aware = self.dropout(self.attention(read, asked, inside, inside_question))
         modelled = self.modelling(aware, context_lengths)
-        ended = self.ending(modelled, context_lengths)
+        ended = self.ending(self.dropout(modelled), context_lengths)
         starts, ends = (
-            output(self.dropout(torch.cat([aware, states], dim=2)))[..., 0].masked_fill(~inside, -torch.inf)
+            output(torch.cat([aware, self.dropout(states)], dim=2))[..., 0].masked_fill(~inside, -torch.inf)
             for output, states in ((self.start, modelled), (self.end, ended))
         )
         return starts, ends

@@ -20,7 +20,7 @@ def train(
     weights: list[float] = []
     batches: list[int] = []
 
-    def loss(batch: np.ndarray) -> torch.Tensor:  # type: ignore[type-arg]
+    def loss(batch: np.ndarray) -> torch.Tensor:
         batches.append(len(batch))
         result: torch.Tensor = network(torch.ones(1)).sum()
         return result
