@@ -180,6 +180,26 @@ def test_a_row_gets_the_same_scores_alone_and_among_longer_ones(family: Family, 
         torch.testing.assert_close(mixed, single, rtol=0, atol=1e-5)
 
 
+@both
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loss_is_the_one_that_transformers_computes(family: Family, place: ModelPlace) -> None:
+    from students.encoder import _cross_entropy
+
+    student, _ = train(family, place, 40, QUICK.model_copy(update={"epochs": 1}))
+    encode = student._encode_spans if family == "extractive-qa" else student._encode_labelled
+    rows, targets = encode(toy(family, 40), range(40))
+    length = rows.lengths()[0]
+    same = [row for row, found in enumerate(rows.lengths()) if found == length]
+    assert len(same) > 1, "without padding, which transformers counts among the places of an answer"
+    batch = {name: torch.from_numpy(array) for name, array in rows.take(same).batch(0).items()}
+    columns = ("start_positions", "end_positions") if family == "extractive-qa" else ("labels",)
+    batch |= {name: targets[same, column] for column, name in enumerate(columns)}
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            _cross_entropy(student._scores(rows.take(same)), targets[same]), student._network(**batch).loss
+        )
+
+
 def test_parameters_without_the_tables_are_what_is_left_of_a_model_of_no_vocabulary(bert: ModelPlace) -> None:
     student, _ = train("text-classification", bert, 20, QUICK.model_copy(update={"epochs": 1}))
     tables = (5 + len(WORDS) + 64 + 2) * 32
