@@ -322,8 +322,9 @@ def _check_replays(board: ResolvedBoard) -> None:
         if isinstance(generator, WritingGenerator):
             continue
         for task in board.tasks:
+            what = "labels" if task.spec.labels else "answers"
             rows = read_replay(generator.spec, generator.files[task.name], task.spec)
-            print(f"{generator.name} for {task.name}: {len(rows):,} rows as expected")
+            print(f"{generator.name} for {task.name}: {len(rows):,} rows, {what} as expected")
 
 
 def doctor(mirror: Path | None, store: Store) -> int:

@@ -143,7 +143,7 @@ def test_parameters_are_those_of_the_layers() -> None:
 
 def test_the_defaults_are_the_papers_recipe() -> None:
     found = Settings().model_dump()
-    expected = {"embedding": 100, "hidden": 300, "layers": 2, "dropout": 0.5, "learning_rate": 1e-4, "batch_size": 32}
+    expected = {"embedding": 100, "hidden": 300, "layers": 2, "dropout": 0.5, "batch_size": 32}
     assert {name: found[name] for name in expected} == expected
 
 
