@@ -69,7 +69,8 @@ def read_scores(folder: Path, column: str) -> npt.NDArray[Any]:
     """[test rows] of the predictions: `correct` (labels), `exact_match` or `f1` (answers)."""
     import pyarrow.parquet as pq
 
-    return np.asarray(pq.read_table(folder / PREDICTIONS, columns=[column]).column(column).to_numpy())
+    # Not `read_table`, which imports pandas: a run that finds everything made would wait for that longest.
+    return np.asarray(pq.ParquetFile(folder / PREDICTIONS).read(columns=[column]).column(column).to_numpy())
 
 
 @dataclass(frozen=True)
