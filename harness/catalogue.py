@@ -15,7 +15,7 @@ from harness.errors import HarnessError, did_you_mean, one_of, shown
 from harness.files import named_path
 from harness.spec import SplitSource, Task, parse
 from harness.synthesis.prompts import prompt_problems
-from harness.yaml_source import Problem, Source, raise_problems, read_yaml
+from harness.yaml_source import Location, Problem, Source, raise_problems, read_yaml
 
 Kind = Literal["tasks", "boards"]
 _FOLDERS: dict[Kind, str] = {"tasks": "tasks", "boards": "leaderboards"}
@@ -93,6 +93,10 @@ def _task_problems(task: Task, source: Source) -> list[Problem]:
     """What the schema cannot see: prompts that do not fit the labels, labels that do not exist."""
     problems = []
     for name, prompt_set in task.prompts.items():
+        if prompt_set.self_debiasing and not task.labels:
+            debiasing: Location = ("prompts", name, "self_debiasing")
+            message = f"{task.family} has no other labels to debias against"
+            problems.append(Problem(debiasing, message, source.line(debiasing)))
         for style, prompts in (("completion", prompt_set.completion), ("chat", prompt_set.chat)):
             if prompts is None:
                 continue

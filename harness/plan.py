@@ -116,6 +116,9 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
     """
     board = _select(board, selection)
     plan = Plan(board)
+    for task in board.tasks:
+        if not any(task.spec.family in student.families for student in board.students):
+            raise HarnessError(f"none of the chosen students learns {task.spec.family}, the family of '{task.name}'")
     data: list[_Data] = []
     prompting: list[tuple[WritingGenerator, Prompt]] = []
     for generator in board.generators:
@@ -124,7 +127,7 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
                 data += _replayed(plan, generator, task)
             else:
                 data += _written(plan, generator, task)
-                for stage in _prompting(board, generator, task):
+                for stage in _prompting(plan, generator, task):
                     plan.add(stage)
                     prompting.append((generator, stage))
     if "supervised" in board.baselines:
@@ -172,8 +175,9 @@ def _replayed(plan: Plan, generator: ReplayedGenerator, task: RealTask) -> list[
     return made
 
 
-def _prompting(board: ResolvedBoard, generator: WritingGenerator, task: RealTask) -> list[Prompt]:
-    """The PROMPTING baselines that the board wants and the prompt set allows."""
+def _prompting(plan: Plan, generator: WritingGenerator, task: RealTask) -> list[Prompt]:
+    """The PROMPTING baselines that the board wants and the prompt set allows; a note where it does not."""
+    board = plan.board
     _, prompts = prompts_in_style(task.spec, generator.spec.prompts, generator.spec.style)
     place = (task, generator.spec, generator.place, generator.dtype)
     found = []
@@ -181,6 +185,10 @@ def _prompting(board: ResolvedBoard, generator: WritingGenerator, task: RealTask
         found.append(Prompt(*place))
     if "prompting-calibrated" in board.baselines and prompts.classify:
         found.append(Prompt(*place, calibrated=True))
+    wanted = {"prompting", "prompting-calibrated"} & set(board.baselines)
+    if len(found) < len(wanted):
+        missing = "PROMPTING" if not found else "PROMPTING-CALIBRATED"
+        plan.notes.append(f"no {missing} with {generator.name} for {task.name}: nothing in its prompt set fits")
     return found
 
 

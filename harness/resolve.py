@@ -13,7 +13,7 @@ from harness.catalogue import LoadedTask, find, known_generators, load_task
 from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean, one_of
 from harness.files import named_path
-from harness.generators.locate import ModelPlace, locate_model
+from harness.generators.locate import ModelPlace, locate_model, short_identity
 from harness.machine import automatic_dtype
 from harness.quality.measures import DEFAULT_MEASURES, MEASURES
 from harness.spec import (
@@ -29,6 +29,7 @@ from harness.spec import (
     problems_of,
 )
 from harness.students import StudentConfig, student_module, student_modules
+from harness.synthesis.answers import finder_version
 from harness.synthesis.prompts import prompts_in_style
 from harness.yaml_source import Problem, Source, raise_problems, read_yaml
 
@@ -47,7 +48,7 @@ class WritingGenerator:
 
     @property
     def signature(self) -> str:
-        return f"{self.name}@{self.place.identity.rpartition('@')[2].removeprefix('files:')[:8]}"
+        return f"{self.name}@{short_identity(self.place)}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,9 @@ class _Resolver:
             return ReplayedGenerator(spec, files) if len(self.problems) == before else None
         for task in tasks:
             try:
-                prompts_in_style(task.spec, spec.prompts, spec.style)
+                chosen, _ = prompts_in_style(task.spec, spec.prompts, spec.style)
+                if task.spec.family == "extractive-qa":
+                    finder_version(chosen.candidates)
             except HarnessError as error:
                 self.wrong(("generators", index), str(error))
         try:
@@ -141,11 +144,11 @@ class _Resolver:
             if not file.exists():
                 self.wrong(path, f"{file}: no such file or folder")
             files[task.spec.name] = file
-            for value, label in spec.labels.items():
-                if label not in task.spec.labels:
-                    hint = did_you_mean(label, task.spec.labels)
-                    message = f"unknown label '{label}'{hint} (task '{task.spec.name}' has {one_of(task.spec.labels)})"
-                    self.wrong(("generators", index, "labels", value), message)
+        labels = list(dict.fromkeys(label for task in tasks for label in task.spec.labels))
+        for value, label in spec.labels.items():
+            if tasks and label not in labels:
+                message = f"unknown label '{label}'{did_you_mean(label, labels)} (the tasks have {one_of(labels)})"
+                self.wrong(("generators", index, "labels", value), message)
         for name in by_task:
             if name not in [task.spec.name for task in tasks]:
                 self.wrong((*path, name), f"the board has no task '{name}'")
@@ -168,10 +171,12 @@ class _Resolver:
         except ValidationError as error:
             self.problems += problems_of(error, module.Settings, self.source, path)
             return None
+        if getattr(settings, "dtype", None) == "auto":  # as for PLMs: what a number was computed in is in its key
+            settings = settings.model_copy(update={"dtype": automatic_dtype()})
         pretrained = None
         if "model" in module.Settings.model_fields:
             try:
-                pretrained = locate_model(settings.model, settings.revision, self.mirror, self.folder)
+                pretrained = locate_model(settings.model, getattr(settings, "revision", None), self.mirror, self.folder)
             except HarnessError as error:
                 self.wrong((*path, "model") if "model" in entry.overrides else path, str(error))
                 return None

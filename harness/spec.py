@@ -117,7 +117,9 @@ class PromptSet(Spec):
     answer_max_new_tokens: StrictInt = Field(20, ge=1, le=1024)
     context_max_new_tokens: StrictInt = Field(10, ge=1, le=1024)
     min_words: StrictInt = Field(10, ge=1, le=1000)
-    samples_per_context: StrictInt = Field(32, ge=1, le=10_000)
+    samples_per_context: StrictInt = Field(
+        32, ge=1, le=10_000, description="texts per label about one context that the PLM wrote; real ones take turns"
+    )
 
     @model_validator(mode="after")
     def _some_style(self) -> "PromptSet":

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from harness.errors import HarnessError, did_you_mean, one_of
 from harness.files import canonical_json
-from harness.generators.locate import ModelPlace
+from harness.generators.locate import ModelPlace, short_identity
 from harness.spec import Family, Task
 
 if TYPE_CHECKING:
@@ -39,17 +39,20 @@ class StudentConfig:
     @property
     def signature(self) -> str:
         """`bilstm.v1`, with a hash of the settings where they are not the defaults."""
-        changed = self.settings.model_dump(mode="json", exclude_defaults=True)
+        changed = self.settings.model_dump(mode="json", exclude_defaults=True, exclude=self._unnamed)
+        weights = f"@{short_identity(self.pretrained)}" if self.pretrained else ""
         suffix = "+" + hashlib.sha256(canonical_json(changed)).hexdigest()[:6] if changed else ""
-        return f"{self.student}.v{self.version}{suffix}"
+        return f"{self.student}.v{self.version}{weights}{suffix}"
+
+    @property
+    def _unnamed(self) -> set[str]:
+        return PRETRAINED_KEYS if self.pretrained else set()
 
     def identity(self) -> dict[str, Any]:
         return {
             "student": self.student,
             "version": self.version,
-            "settings": self.settings.model_dump(
-                mode="json", exclude={"model", "revision"} if self.pretrained else None
-            ),
+            "settings": self.settings.model_dump(mode="json", exclude=self._unnamed),
             "pretrained": self.pretrained.identity if self.pretrained else None,
         }
 
@@ -61,7 +64,15 @@ class StudentConfig:
         return student
 
     def load(self, folder: Path) -> "StudentModel":
-        student: StudentModel = importlib.import_module(self.module).Student.load(folder)
+        """A trained student.
+
+        Raises:
+            HarnessError: the folder does not hold what the student has saved.
+        """
+        try:
+            student: StudentModel = importlib.import_module(self.module).Student.load(folder)
+        except ValueError as error:
+            raise HarnessError(f"student '{self.name}' cannot be loaded from {folder}: {error}") from None
         return student
 
 

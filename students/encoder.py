@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from students.protocol import Examples, Family, History, ModelPlace, Probabilities, Report, Target
 from students.tokens import TokenRows, Windows, token_rows, windows
@@ -31,14 +31,20 @@ _PREDICT_TOKENS = 4096
 """Tokens read together at prediction, padding included."""
 
 
+DISTILBERT, DISTILBERT_REVISION = "distilbert/distilbert-base-uncased", "12040accade4e8a0f71eabdb258fecc2e7e948be"
+
+
 class Settings(TrainingSettings):
     """The recipe. `warmup` is the share of the steps over which the learning rate rises; then it falls linearly to 0.
 
+    `dtype` is what the products of matrices are trained in (the weights stay float32); `auto` is bfloat16 where the
+    device is made for it, and a board puts in its place what that comes to.
     `max_tokens` bounds a row with a label; `window` and `overlap` are of the windows over a context, in tokens.
     """
 
-    model: str = Field("distilbert/distilbert-base-uncased", min_length=1)
-    revision: str | None = Field("12040accade4e8a0f71eabdb258fecc2e7e948be", pattern=r"^[0-9a-f]{40}$")
+    model: str = Field(DISTILBERT, min_length=1)
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     learning_rate: float = Field(2e-5, gt=0, le=1)
     weight_decay: float = Field(0.01, ge=0, le=1)
     warmup: float = Field(0.0, ge=0, lt=1)
@@ -47,6 +53,14 @@ class Settings(TrainingSettings):
     max_tokens: int = Field(128, ge=8, le=100_000)
     window: int = Field(384, ge=32, le=100_000)
     overlap: int = Field(128, ge=0, le=100_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_revision(cls, data: Any) -> Any:
+        """The pinned commit is that of the default model and of no other."""
+        if isinstance(data, dict) and data.get("model", DISTILBERT) == DISTILBERT:
+            return {"revision": DISTILBERT_REVISION, **data}
+        return data
 
 
 class Student:
@@ -94,7 +108,7 @@ class Student:
             optimizer, schedule = _optimizer(self._network, settings, steps)
 
             def loss(batch: Rows) -> torch.Tensor:
-                with _mixed_precision():
+                with _mixed_precision(settings.dtype):
                     scores = self._scores(rows.take(batch.tolist()))
                 return _cross_entropy(scores, targets[torch.from_numpy(batch)])
 
@@ -111,7 +125,7 @@ class Student:
                 after_step=schedule.step,
             )
         self._network.eval()
-        history.chosen |= {"held_out_rows": len(held_rows), "precision": _precision()}
+        history.chosen |= {"held_out_rows": len(held_rows), "precision": _precision(settings.dtype)}
         return history
 
     @property
@@ -383,22 +397,19 @@ def _by_accuracy(epoch: dict[str, float]) -> float:
     return epoch["held_out_accuracy"] - 1e-6 * epoch["held_out_loss"]
 
 
-def _precision() -> str:
-    """What the products of matrices are trained in: bfloat16 where the device is made for it, else float32."""
-    import torch
-
+def _precision(dtype: str) -> str:
+    """What the products of matrices are trained in."""
     from harness.machine import automatic_dtype
 
-    able = torch.cuda.is_bf16_supported() if device() == "cuda" else automatic_dtype() == "bfloat16"
-    return "bfloat16" if able else "float32"
+    return automatic_dtype() if dtype == "auto" else dtype
 
 
 @contextmanager
-def _mixed_precision() -> Iterator[None]:
-    """Products of matrices in the device's best precision; the weights stay float32."""
+def _mixed_precision(dtype: str) -> Iterator[None]:
+    """Products of matrices in bfloat16 where that is wanted; the weights stay float32."""
     import torch
 
-    with torch.autocast(device(), torch.bfloat16, enabled=_precision() == "bfloat16"):
+    with torch.autocast(device(), torch.bfloat16, enabled=_precision(dtype) == "bfloat16"):
         yield
 
 

@@ -21,7 +21,7 @@ from harness.seeds import derive_seed
 from harness.spec import ReplayGenerator
 from harness.stages.synthesize import read_replay
 from harness.synthesis.cleaning import clean
-from harness.synthesis.contexts import Given, RealContexts
+from harness.synthesis.contexts import RealContexts
 from harness.synthesis.prompts import prompts_in_style
 from harness.synthesis.zerogen import Recipe, Row, Synthesis
 
@@ -237,6 +237,9 @@ def test_the_first_source_of_contexts_that_is_in_reach_is_used_and_named(folder:
     assert task.contexts().origin == "paragraphs.jsonl"
     with pytest.raises(HarnessError, match="org/away"):
         real(folder, pair_task(contexts=[away]), PAIR_ROWS).contexts()
+    (folder / "paragraphs.jsonl").write_text("{")
+    with pytest.raises(HarnessError, match=r"paragraphs.jsonl:1: not a JSON object"):  # not passed over in silence
+        real(folder, pair_task(contexts=[near, {"file": "contexts.jsonl"}]), PAIR_ROWS).contexts()
 
 
 @pytest.mark.parametrize(
@@ -269,11 +272,12 @@ def test_real_contexts_come_round_in_one_order_and_blocks_are_parts_of_it() -> N
 def test_every_context_is_asked_about_once_before_any_is_asked_about_again() -> None:
     answers = {"a": [Answer("a", 0)], "b": [Answer("b", 0), Answer("B", 1), Answer("β", 2)], "c": []}
     given = RealContexts(list(answers), 13, answers.__getitem__)
-    everything = given.block(0, 100)
-    assert [one.context for one in everything[:2]] in (["a", "b"], ["b", "a"])
-    assert [one.context for one in everything[2:]] == ["b", "b"]
-    assert {one.answer for one in everything if one.context == "b"} == set(answers["b"])
-    assert given.block(1, 100) == []
+    first, second = given.block(0, 4), given.block(1, 4)
+    assert [one.context for one in first[:2]] in (["a", "b"], ["b", "a"])
+    assert [one.context for one in first[2:]] == ["b", "b"]
+    assert {one.answer for one in first if one.context == "b"} == set(answers["b"])
+    assert second == first, "when every answer has had its turn, all begins anew"
+    assert RealContexts(["c"], 13, answers.__getitem__).block(0, 4) == []
 
 
 # --- synthesis
@@ -300,11 +304,22 @@ class Plm:
 
 
 class Forget:
-    def load(self, name: str) -> None:
+    def load(self, name: str) -> dict[str, Any] | None:
         return None
 
     def save(self, name: str, data: dict[str, Any]) -> None:
         json.dumps(data)
+
+
+class Remember(Forget):
+    def __init__(self) -> None:
+        self.blocks: dict[str, str] = {}
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        return json.loads(self.blocks[name]) if name in self.blocks else None
+
+    def save(self, name: str, data: dict[str, Any]) -> None:
+        self.blocks[name] = json.dumps(data)
 
 
 def synthesized(task: RealTask, plm: Plm, given: RealContexts, rows: int, block_rows: int = 4) -> list[Row]:
@@ -407,8 +422,52 @@ def test_a_question_ends_at_its_first_question_mark(text: str, kept: str | None,
     assert (cleaned.text, cleaned.dropped) == (kept, dropped)
 
 
-def test_nothing_is_given_where_nothing_is_asked() -> None:
-    assert Given() == Given(None, None)
+@pytest.mark.parametrize("family", ["pairs", "questions"])
+def test_rows_about_real_contexts_are_the_same_resumed_or_not_and_few_are_the_first_of_many(
+    family: str, folder: Path
+) -> None:
+    task = real(folder, *((pair_task(), PAIR_ROWS) if family == "pairs" else (qa_task(), QA_ROWS)))
+    chosen, prompts = prompts_in_style(task.spec, None, "completion")
+    recipe = Recipe(task.name, task.spec.labels, chosen, prompts, 0.9, 0, 1.0, 4, 13)
+    texts = ["long " * 40, *task.contexts().text]
+
+    def find(context: str) -> list[Answer]:
+        return [Answer(word, context.index(word)) for word in ("real", "long", "number") if word in context]
+
+    def rows(count: int, keeper: Forget) -> tuple[list[Row], dict[str, Any]]:
+        given = RealContexts(texts, 13, None if task.spec.labels else find)
+        plm = Plm(lambda prompt, seed: f"Is it {seed}? Yes" if seed % 3 else "No")
+        synthesis = Synthesis(recipe, lambda: plm, keeper, given)
+        made = list(synthesis.rows(count))
+        return made, {**synthesis.account.to_json(), "generate_seconds": 0}
+
+    whole, account = rows(30, Forget())
+    kept = Remember()
+    assert rows(10, kept)[0] == whole[:10]
+    n_blocks = len(kept.blocks)
+    assert rows(30, kept) == (whole, account)
+    assert n_blocks < len(kept.blocks)
+    assert account["dropped"]["context too long"] > 0
+    assert rows(30, kept) == (whole, account), "all blocks kept"
+
+
+def test_the_first_rows_are_about_as_many_real_contexts_as_there_are(folder: Path) -> None:
+    task = real(folder, pair_task(), PAIR_ROWS)
+    plm = Plm(lambda prompt, seed: f'this is text {seed}"')
+    rows = synthesized(task, plm, RealContexts([f"premise {n}" for n in range(100)], 13), 200)
+    assert len({row.context for row in rows}) == 100
+    assert len({row.context for row in rows[:100]}) == 50 + 2  # a block of one label is ahead of that of the other
+
+
+def test_a_chat_reply_may_stand_in_quotes(folder: Path) -> None:
+    spec = real(folder, qa_task(), QA_ROWS).spec
+    chosen, prompts = prompts_in_style(spec, None, "completion")
+    recipe = Recipe("questions", (), chosen, prompts, 0.9, 0, 1.0, 4, 13, "chat")
+    plm = Plm(lambda prompt, seed: f' "Is it number {seed}?" I ask.')
+    given = RealContexts([row["text"] for row in CONTEXTS], 13, lambda context: [Answer("real", context.index("real"))])
+    rows = list(Synthesis(recipe, lambda: plm, Forget(), given).rows(5))
+    assert all(row.text.startswith("Is it number") and row.text.endswith("?") for row in rows)
+    assert plm.calls[0][1].stop == ()
 
 
 # --- replay
@@ -441,6 +500,14 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     ("task", "message"),
     [
         (qa_task(labels=["a", "b"]), "extractive-qa has no labels"),
+        (
+            qa_task(prompts={"p": {"source": "x", "self_debiasing": {}, "completion": {"question": ["<C> <Y>"]}}}),
+            "prompts.p.self_debiasing: extractive-qa has no other labels to debias against",
+        ),
+        (
+            qa_task(prompts={"p": {"source": "x", "candidates": "spacy:no_such", "completion": {"question": ["<C>"]}}}),
+            "expected <C> and, once, <Y>",
+        ),
         (qa_task(metric="accuracy"), "the metric of extractive-qa is exact_match or f1, found 'accuracy'"),
         (pair_task(metric="f1"), "the metric of text-pair-classification is accuracy or macro_f1, found 'f1'"),
         (pair_task(contexts=[]), "text-pair-classification needs 'contexts'"),
@@ -498,6 +565,22 @@ def test_a_student_that_can_learn_none_of_the_tasks_is_refused(
 def test_a_task_that_no_student_can_learn_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = told(capsys, "validate", board(folder, ["toy-nli", "toy-qa"], ["pair_bilstm"]))
     assert "tasks[1]: no student of the board learns extractive-qa, the family of 'toy-qa'" in message
+
+
+def test_a_spacy_pipeline_that_is_not_here_is_told_before_anything_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = qa_task()
+    task["prompts"]["plain"]["candidates"] = "spacy:no_such_pipeline"
+    write_rows(folder / "test.jsonl", QA_ROWS)
+    (folder / "task.yaml").write_text(yaml.safe_dump(task, sort_keys=False))
+    message = told(capsys, "validate", board(folder, ["task.yaml"], ["bidaf"]))
+    assert "generators[0]: the spaCy pipeline 'no_such_pipeline' is not installed" in message
+
+
+def test_a_selection_that_leaves_a_task_without_a_student_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    message = told(capsys, "run", "smoke", "--task", "toy-qa", "--student", "linear", "--dry-run")
+    assert "none of the chosen students learns extractive-qa, the family of 'toy-qa'" in message
 
 
 def test_validate_tells_of_an_answer_out_of_place_and_of_single_texts_for_pairs(

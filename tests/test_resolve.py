@@ -97,7 +97,7 @@ measures: [self_blue, distinct_n]
         "gpt2-large, gpt2-xl, review-gpt-06m, review-gpt-2m, review-gpt-7m; or write one out)",
         "  board.yaml:9: generators[1].data: no file for the task 'other'",
         "  board.yaml:9: generators[1].data.imdb: the board has no task 'imdb'",
-        "  board.yaml:9: generators[1].labels[0]: unknown label 'negatif'; did you mean 'negative'? (task 'films' has "
+        "  board.yaml:9: generators[1].labels[0]: unknown label 'negatif'; did you mean 'negative'? (the tasks have "
         "negative, positive)",
         "  board.yaml:10: generators[2]: task 'other' has no prompt set 'plain'; it has chatty",
         "  board.yaml:10: generators[2].model: no embedded PLM 'review-gpt-2n'; did you mean 'review-gpt-2m'? "

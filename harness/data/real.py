@@ -170,6 +170,8 @@ class RealTask:
             try:
                 texts = self._texts(source, place)
             except HarnessError as error:
+                if self.in_reach(source):
+                    raise
                 errors.append(str(error))
                 continue
             return self._usable(source, texts)

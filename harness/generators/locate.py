@@ -27,6 +27,11 @@ class ModelPlace:
         return self.revision is None
 
 
+def short_identity(place: ModelPlace) -> str:
+    """Eight characters for a signature: of the revision, or of the content of the files."""
+    return place.identity.rpartition("@")[2].removeprefix("files:")[:8]
+
+
 def embedded_folder() -> Path:
     return Path(__file__).parent / "embedded"
 

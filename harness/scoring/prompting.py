@@ -75,8 +75,10 @@ class PromptClassifier:
         """The loss of each prompt with an empty text; those of single texts are all the same one, computed once."""
         empty = [replace(one, parts=(*one.parts[: one.text], "", *one.parts[one.text + 1 :])) for one in prompts]
         new = [one for one in dict.fromkeys(empty) if one not in self._without_text]
-        self._without_text.update(zip(new, self.scorer.mean_losses(new, text_only=False), strict=True))
-        return np.array([self._without_text[one] for one in empty])
+        found = self._without_text | dict(zip(new, self.scorer.mean_losses(new, text_only=False), strict=True))
+        # Those of pairs are not kept: each has a context of its own.
+        self._without_text.update({one: loss for one, loss in found.items() if one.context is None})
+        return np.array([found[one] for one in empty])
 
 
 @dataclass(frozen=True)

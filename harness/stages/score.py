@@ -61,7 +61,7 @@ def _answers(split: Examples, predicted: list[str]) -> tuple[dict[str, Any], lis
     from harness.scoring.squad import answer_scores
 
     exact, f1 = answer_scores(predicted, [[answer.text for answer in row] for row in split.answers])
-    columns = {"id": list(split.id), "predicted": predicted, "exact_match": exact, "f1": f1}
+    columns = {"predicted": predicted, "exact_match": exact, "f1": f1}
     return columns, answer_score_values(exact, f1)
 
 
@@ -114,7 +114,7 @@ class Majority:
 
     @property
     def title(self) -> str:
-        return f"score the majority label on {self.task.name}"
+        return f"score the majority {'label' if self.task.spec.labels else 'answer'} on {self.task.name}"
 
     def identity(self) -> dict[str, Any]:
         return {

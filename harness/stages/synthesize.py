@@ -62,6 +62,7 @@ class Synthesize:
         """What the blocks depend on: all but the number of rows."""
         chosen, prompts = prompts_in_style(self.task, self.generator.prompts, self.generator.style)
         unread = {"completion", "chat", "source", "classify_loss", "answer_max_new_tokens", "candidates"}
+        unread |= {"samples_per_context"} if self.task.contexts else set()
         settings = chosen.model_dump(exclude=unread)
         is_qa = self.task.family == "extractive-qa"
         return {
@@ -98,6 +99,7 @@ class Synthesize:
             temperature=self.generator.temperature,
             block_rows=self.generator.block_rows,
             seed=self.seed,
+            style=self.generator.style,
         )
 
     def run(self, io: StageIO) -> Record:
@@ -141,11 +143,20 @@ class Synthesize:
             "prompt set": recipe.prompt_set.source,
             "seed": str(self.seed),
         }
+        how["cleaning"] = f"at least {recipe.prompt_set.min_words} words" + (
+            f", cut after '{recipe.prompt_set.cut_after}'" if recipe.prompt_set.cut_after else ""
+        )
+        if debiasing := recipe.prompt_set.self_debiasing:
+            how["self-debiasing"] = f"decay {debiasing.decay:g}, epsilon {debiasing.epsilon:g}"
+        gold = []
         if self.task.contexts:
             how["contexts"] = self.real.contexts().origin
+            gold = [f"{self.task.name}/test: texts without labels, to leave them out of the contexts"]
+        if self.task.family == "extractive-qa":
+            how["candidates"] = finder_version(recipe.prompt_set.candidates)
         title = f"{self.task.title}, by {self.generator.title or self.generator.name}"
         _write(io.out, columns, self.task, title, how, self.generator.license, synthesis.account)
-        return Record(details={"account": _account_dict(synthesis.account)})
+        return Record(gold=gold, details={"account": _account_dict(synthesis.account)})
 
 
 @dataclass(frozen=True)

@@ -29,16 +29,17 @@ def candidate_finder(name: str) -> CandidateFinder:
 def finder_version(name: str) -> str:
     """What the candidates of a finder depend on, for keys: told without loading it.
 
-    Raises HarnessError where a spaCy pipeline is neither an installed package nor a folder.
+    Raises HarnessError where spaCy or the pipeline, a package, is not installed.
     """
     if name == "rules":
         return RULES_V1
     pipeline = name.partition(":")[2]
     try:
-        return f"{name}@{metadata.version(pipeline)}"
+        return f"{name}@{metadata.version(pipeline)}+{metadata.version('spacy')}"
     except metadata.PackageNotFoundError:
         raise HarnessError(
-            f"the spaCy pipeline '{pipeline}' is not installed: python -m spacy download {pipeline}, or use 'rules'"
+            f"the spaCy pipeline '{pipeline}' is not installed: pip install spacy; "
+            f"python -m spacy download {pipeline}; or use 'rules'"
         ) from None
 
 

@@ -1,13 +1,12 @@
 """Real contexts in the order in which a synthesis takes them, each with an answer where the task asks for one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from harness.data.examples import Answer
 from harness.seeds import hash_order
-
-FindAnswers = Callable[[str], list[Answer]]
+from harness.synthesis.answers import CandidateFinder
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +22,18 @@ class RealContexts:
     """All contexts in an order fixed by the seed, then once more, and so on.
 
     With `find_answers` the first round gives each context with one of its candidates (in an order of its own), the
-    second with another, until none is left: the first rows of a dataset are then about as many contexts as possible.
+    second with another, and when none is left all begins anew. So the first rows of a dataset are about as many
+    contexts, and as many answers, as there are.
     """
 
     text: Sequence[str]
     seed: int
-    find_answers: FindAnswers | None = None
+    find_answers: CandidateFinder | None = None
     _taken: list[Given] = field(default_factory=list, repr=False)
     _rest: Iterator[Given] | None = field(default=None, repr=False)
 
     def block(self, number: int, rows: int) -> list[Given]:
-        """`rows` contexts, those after the blocks before it; fewer, or none, when the answers are used up."""
+        """`rows` contexts, those after the blocks before it; none where no context has a candidate answer."""
         if self._rest is None:
             self._rest = self._all()
         missing = (number + 1) * rows - len(self._taken)
@@ -48,13 +48,15 @@ class RealContexts:
                     yield Given(self.text[index])
         answers: dict[int, list[Answer]] = {}
         used = 0
-        while order:
-            left = []
+        while True:
+            given = False
             for index in order:
                 if index not in answers:
                     found = self.find_answers(self.text[index])
                     answers[index] = [found[i] for i in hash_order(len(found), "answers", self.seed, index)]
                 if used < len(answers[index]):
+                    given = True
                     yield Given(self.text[index], answers[index][used])
-                    left.append(index)
-            order, used = left, used + 1
+            if not given and not used:
+                return
+            used = used + 1 if given else 0

@@ -21,14 +21,14 @@ from typing import Any, Protocol
 from harness.errors import HarnessError
 from harness.generators.base import Completion, Decoding, SelfDebiasing, TextGenerator
 from harness.seeds import derive_seed
-from harness.spec import Prompts, PromptSet
+from harness.spec import Prompts, PromptSet, Style
 from harness.synthesis.cleaning import clean
 from harness.synthesis.contexts import Given, RealContexts
 from harness.synthesis.prompts import fill
 
 QUESTION = "question"
 HOPELESS_BLOCKS = 8
-HOPELESS_SHARE = 0.02
+HOPELESS_SHARE = 0.005
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Recipe:
     temperature: float
     block_rows: int
     seed: int
+    style: Style = "completion"
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -56,13 +57,14 @@ class Recipe:
     def text_decoding(self) -> Decoding:
         """A row that has come to the end of its question has no use for another token."""
         chosen = self.prompt_set
-        after = (chosen.cut_after,) if chosen.cut_after else ()
+        after = (chosen.cut_after,) if chosen.cut_after and self.style == "completion" else ()
         debiasing = SelfDebiasing(**chosen.self_debiasing.model_dump()) if chosen.self_debiasing else None
         stop = (*self._stop(), *after)
         return Decoding(chosen.max_new_tokens, self.top_p, self.top_k, self.temperature, stop, debiasing)
 
     def _stop(self) -> tuple[str, ...]:
-        return (self.prompt_set.stop,) if self.prompt_set.stop else ()
+        """A completion prompt has opened the quotes; a chat reply may open them itself, and ends by itself."""
+        return (self.prompt_set.stop,) if self.prompt_set.stop and self.style == "completion" else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,9 @@ class Synthesis:
                 seen.add(key)
                 usable += 1
                 yield row
-            if spent.tried >= HOPELESS_BLOCKS * self.recipe.block_rows and usable <= HOPELESS_SHARE * spent.tried:
+            written = spent.tried - spent.dropped["context too long"]
+            enough = HOPELESS_BLOCKS * self.recipe.block_rows
+            if (written >= enough or not written) and spent.tried >= enough and usable <= HOPELESS_SHARE * written:
                 what = f"label '{label}'" if self.recipe.labels else "questions"
                 raise HarnessError(
                     f"task '{self.recipe.task}', {what}: {usable:,} usable texts in {spent.tried:,} tries "
@@ -194,18 +198,17 @@ class Synthesis:
         """What the texts of a block are about.
 
         Raises:
-            HarnessError: the real contexts have no more answers.
+            HarnessError: the real contexts have no answers.
         """
         if contexts is not None:
             return [Given(row.text) for row in contexts.rows]
         if self.given is None:
             return [Given()] * self.recipe.block_rows
-        found = self.given.block(block // self.recipe.prompt_set.samples_per_context, self.recipe.block_rows)
+        found = self.given.block(block, self.recipe.block_rows)
         if not found:
             raise HarnessError(
-                f"task '{self.recipe.task}': every candidate answer of its {len(self.given.text):,} contexts has "
-                f"been asked about, in {self.account.tried:,} tries ({_reasons(self.account)}); ask for fewer rows, or "
-                "give it more 'contexts'"
+                f"task '{self.recipe.task}': none of its {len(self.given.text):,} contexts has a candidate answer; "
+                "look at its 'contexts', or set other 'candidates'"
             )
         return found
 
@@ -293,8 +296,11 @@ class Synthesis:
     def _keep(
         self, completion: Completion, account: Account, given: Given, min_words: int, cut_after: str | None
     ) -> str | None:
+        text = completion.text
+        if self.recipe.style == "chat" and self.recipe.prompt_set.stop:
+            text = text.lstrip().removeprefix(self.recipe.prompt_set.stop)
         cleaned = clean(
-            completion.text,
+            text,
             stop=self.recipe.prompt_set.stop,
             finished=completion.finish_reason == "eos",
             min_words=min_words,

@@ -118,6 +118,7 @@ def test_the_defaults_are_the_papers_recipe() -> None:
         "model": "distilbert/distilbert-base-uncased",
         "revision": "12040accade4e8a0f71eabdb258fecc2e7e948be",
         "batch_size": 32,
+        "dtype": "auto",
         "epochs": 3,
         "patience": 5,
         "gradient_clip": 1.0,
