@@ -130,6 +130,7 @@ def test_the_defaults_are_the_papers_recipe() -> None:
         "window": 384,
         "overlap": 128,
     }
+    assert Settings(model="org/other").revision is None, "a commit of one model is none of another"
 
 
 @both
