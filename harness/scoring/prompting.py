@@ -2,7 +2,7 @@
 
 import bisect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -95,13 +95,10 @@ class PromptAnswerer:
     stop: str | None
     max_new_tokens: int
 
-    def predict_answers(self, examples: Examples, progress: Callable[[int, int], None] | None = None) -> list[str]:
+    def predict_answers(self, examples: Examples) -> list[str]:
         """What the PLM answers each question, "" where it writes nothing.
 
         A prompt too long for the PLM loses the end of its context.
-
-        Args:
-            progress: called with (questions done, questions in all) after every block.
 
         Raises:
             HarnessError: a question does not fit even without a context.
@@ -113,14 +110,10 @@ class PromptAnswerer:
         ends = tuple(end for end in (self.stop, "\n") if end)
         decoding = Decoding(self.max_new_tokens, top_k=1, stop=ends if self.style == "completion" else ())
         answers = [""] * len(prompts)
-        done = 0
         for block in _blocks(prompts):
             completions = self.generator.generate([prompts[row] for row in block], decoding, seed=0)
             for row, completion in zip(block, completions, strict=True):
                 answers[row] = self._cut(completion.text, ends)
-            done += len(block)
-            if progress is not None:
-                progress(done, len(prompts))
         return answers
 
     def _prompt(self, context: str, question: str) -> str:

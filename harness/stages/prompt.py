@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PROMPTING_METHODS = ("PROMPTING", "PROMPTING-CALIBRATED")
 """The names of the baselines: the plain one, and the one calibrated by prompts without a text."""
 
-_ROWS_PER_STEP = 64
+_ROWS_PER_STEP = 256
 
 
 @dataclass(frozen=True)
