@@ -83,7 +83,8 @@ class TransformersGenerator:
 
     def _tokens(self, rendered: str) -> list[int]:
         # A chat template writes its own special tokens; a completion gets those the tokenizer adds.
-        ids: list[int] = self.tokenizer(rendered, add_special_tokens=self.style == "completion").input_ids
+        special = self.style == "completion"
+        ids: list[int] = self.tokenizer(rendered, add_special_tokens=special, verbose=False).input_ids
         return ids
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
@@ -184,7 +185,7 @@ class TransformersGenerator:
 
     def _without_end(self, text: str, tokens: int) -> str:
         """A text without its last tokens. A second look at the whole must say whether it fits: tokens can join."""
-        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False)
+        encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets = encoding.offset_mapping
         return text[: offsets[-tokens][0]] if tokens < len(offsets) else ""
 
@@ -200,7 +201,7 @@ class TransformersGenerator:
             whole,
             add_special_tokens=self.style == "completion",
             return_offsets_mapping=True,
-            truncation=False,
+            verbose=False,
         )
         ids, offsets = list(encoding.input_ids), encoding.offset_mapping
         text_end = len(prefix) + len(text)
