@@ -26,6 +26,8 @@ from harness.store import Store, default_store
 from harness.synthesis.prompts import fill
 from harness.yaml_source import read_yaml
 
+_COVERAGE_ROWS = 2000
+
 
 def _plan(board: str, chosen: Settings) -> Plan:
     selection = Selection(
@@ -233,6 +235,21 @@ def show_task(name: str, mirror: Path | None) -> None:
         console.print(f"\n[bold]contexts[/]: {len(contexts.text):,} texts from {escape(contexts.origin)}")
         for text in contexts.text[:3]:
             console.print(f"  {escape(_short(text))}")
+    if loaded.spec.family == "extractive-qa":
+        _show_coverage(console, task)
+
+
+def _show_coverage(console: Console, task: RealTask) -> None:
+    """How many of the gold answers each prompt set's candidates hold: questions about others are never asked."""
+    from harness.synthesis.answers import candidate_finder, coverage
+
+    test = task.split("test").take(range(min(_COVERAGE_ROWS, len(task.split("test")))))
+    for name in dict.fromkeys(prompt_set.candidates for prompt_set in task.spec.prompts.values()):
+        found = coverage(test.context, test.answers, candidate_finder(name))
+        console.print(
+            f"\n[bold]candidates: {escape(name)}[/]: {found.normalised:.1%} of the answers of the first {len(test):,} "
+            f"test questions are among them (at their very place: {found.exact:.1%}); {found.candidates:.1f} a context"
+        )
 
 
 def _short(text: str) -> str:

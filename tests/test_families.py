@@ -603,3 +603,4 @@ def test_show_prints_rows_contexts_and_prompts_of_every_family(name: str, capsys
     assert ("answer: Bergen" in shown) == (name == "toy-qa")
     assert "[a context]" in shown
     assert ("[an answer]" in shown) == (name == "toy-qa")
+    assert ("candidates: rules: " in shown and "of the first 18 test questions" in shown) == (name == "toy-qa")
