@@ -8,7 +8,7 @@ CHARACTER_EMBEDDING = 8
 
 
 def scale_embedding(embedding: nn.Embedding) -> None:
-    """Of size 1, as torch draws them, the paper's steps of 1e-4 hardly move them: SST-2 stays at 68 %, not 80 %."""
+    """Of size 1, as torch draws them, the paper's steps of 1e-4 hardly move them: SST-2 stays at 68 %, not 79 %."""
     with torch.no_grad():
         embedding.weight.mul_(EMBEDDING_SCALE)
 

@@ -4,7 +4,6 @@ A mirror is a folder `datasets/<org>/<name>/<config>/<split>.parquet` with the h
 serves both. Labels leave this module by name, never as the source's numbers.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +24,6 @@ FAMILY_COLUMNS: dict[Family, tuple[Column, ...]] = {
     "extractive-qa": ("context", "question", "answers"),
 }
 """What the rows of a family hold."""
-
-_WHOLE_TEST = "test, all rows"
 
 MIN_SENTENCE_WORDS = 5
 """A shorter sentence (a heading, a list's number) says nothing that a text could be about."""
@@ -97,6 +94,7 @@ class RealTask:
     mirror: Path | None
     test_rows: int | None = None
     _splits: dict[str, Examples] = field(default_factory=dict, repr=False)
+    _test_sample: Examples | None = field(default=None, repr=False)
     _contexts: Contexts | None = field(default=None, repr=False)
 
     @property
@@ -119,13 +117,16 @@ class RealTask:
         Raises:
             HarnessError: the task has no such split, its data cannot be reached, or they are not what the task says.
         """
+        if name != "test" or self.test_rows is None:
+            return self._whole(name)
+        if self._test_sample is None:
+            self._test_sample = sample(self._whole(name), self.test_rows, self.spec.labels, name)
+        return self._test_sample
+
+    def _whole(self, name: str) -> Examples:
+        """All rows of a split, `test_rows` or not."""
         if name not in self._splits:
-            rows = self._read(name)
-            if name == "test":
-                self._splits[_WHOLE_TEST] = rows
-            if name == "test" and self.test_rows is not None:
-                rows = sample(rows, self.test_rows, self.spec.labels, name)
-            self._splits[name] = rows
+            self._splits[name] = self._read(name)
         return self._splits[name]
 
     def _read(self, name: str) -> Examples:
@@ -181,14 +182,12 @@ class RealTask:
         if source.unit == "sentence":
             texts = [one for text in dict.fromkeys(texts) for one in sentences(text)]
             texts = [one for one in texts if len(one.split()) >= MIN_SENTENCE_WORDS]
-        self.split("test")
-        test = self._splits[_WHOLE_TEST]
+        test = self._whole("test")
         tested = {normalise(text) for text in set(test.context or test.text)}
         kept = [text for text in dict.fromkeys(texts) if normalise(text) not in tested and text.strip()]
         if not kept:
             raise HarnessError(f"task '{self.name}': its contexts hold no text that is not in the test split")
-        digest = hashlib.sha256("\0".join(kept).encode("utf-8", "surrogatepass")).hexdigest()
-        return Contexts(_origin(source), kept, digest)
+        return Contexts(_origin(source), kept, Examples(text=kept).content_hash)
 
     def in_reach(self, source: SplitSource) -> bool:
         """Whether the rows are here: in a file or in the mirror. Otherwise the hub is asked."""
