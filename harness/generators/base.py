@@ -1,10 +1,11 @@
 """What the synthesis asks of a PLM, whatever runs it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-FinishReason = Literal["stop", "eos", "length"]
+FinishReason = Literal["stop", "eos", "length", "unread"]
+"""`unread`: the PLM cannot read a prompt so long and write after it; nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,9 @@ class SelfDebiasing:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How tokens are drawn, in the terms of `transformers`: temperature, then top-k (0: off), then top-p; before them
-    self-debiasing. Top-k 1 is greedy. A row ends with a token that contains any of the `stop` strings."""
+    """How tokens are drawn, in the terms of `transformers` and in its order: self-debiasing; the penalty of tokens that
+    prompt or text have already (1: off), no n-gram twice in both (0: off), no end before `min_new_tokens`; temperature;
+    top-k (0: off); top-p. Top-k 1 is greedy. A row ends with a token that contains any of the `stop` strings."""
 
     max_new_tokens: int
     top_p: float = 1.0
@@ -27,37 +29,59 @@ class Decoding:
     temperature: float = 1.0
     stop: tuple[str, ...] = ()
     self_debiasing: SelfDebiasing | None = None
+    min_new_tokens: int = 0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A text to be written: after which prompt, and by which random numbers, which are this row's alone.
+
+    `counter_prompts`, with self-debiasing and only then, are those it is debiased against; all requests of a call have
+    as many.
+    """
+
+    prompt: str
+    seed: int
+    counter_prompts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What a PLM wrote after one prompt. `log_probability` is the sum over the generated tokens, in nats, under the
-    PLM's own distribution after the prompt (temperature 1, nothing cut off, no counter prompts)."""
+    PLM's own distribution after the prompt (temperature 1, nothing cut off, no counter prompts); None where a server
+    does not tell."""
 
     text: str
     finish_reason: FinishReason
     prompt_tokens: int
     generated_tokens: int
-    log_probability: float
+    log_probability: float | None
 
 
 class TextGenerator(Protocol):
-    """A loaded PLM that completes prompts, each row from its own random stream."""
+    """A PLM that completes prompts, each row from its own random stream."""
 
-    def generate(
-        self, prompts: Sequence[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
-    ) -> list[Completion]:
-        """One completion per prompt. The same prompts, decoding and seed give the same completions.
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
+        """The completion of every request once, with the request's number, in the order in which they are ready.
 
-        Args:
-            counter_prompts: with `decoding.self_debiasing`, and only then: for each prompt those it is debiased
-                against, the same number (at least one) for every prompt.
+        What a request is answered depends on nothing but the request and the decoding (up to rounding, which can differ
+        with what is computed beside it). The caller may stop in the midst.
+
+        Raises:
+            HarnessError: the PLM cannot be had, or goes on failing.
         """
         ...
 
-    def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        """Whether the PLM can read the prompt and write so many tokens after it."""
+    def provenance(self) -> Mapping[str, str | int]:
+        """What an artifact records of how it was run so far: device, dtype, rows decoded together, server, versions."""
         ...
+
+
+def in_order(completions: Iterable[tuple[int, Completion]]) -> list[Completion]:
+    """All completions, by the numbers of their requests."""
+    return [completion for _, completion in sorted(completions, key=lambda one: one[0])]
 
 
 @dataclass(frozen=True, slots=True)
