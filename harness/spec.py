@@ -172,23 +172,36 @@ class Task(Spec):
         return self
 
 
-class TransformersGenerator(Spec):
-    """A PLM that writes the data here, through the `transformers` backend."""
+class Writer(Spec):
+    """A PLM that writes the data here, whatever runs it: its prompts and how it draws tokens."""
 
     name: Name
-    backend: Literal["transformers"] = "transformers"
-    model: str = Field(min_length=1, description="hub id (mirror included), a folder, or embedded:NAME")
-    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     style: Style = "completion"
     prompts: Name | None = Field(None, description="the task's prompt set; default: the task's first")
     top_p: float = Field(0.9, gt=0, le=1)
     top_k: StrictInt = Field(0, ge=0, description="0: off")
     temperature: float = Field(1.0, gt=0, le=100)
-    dtype: Dtype = "auto"
-    block_rows: StrictInt = Field(256, ge=1, le=65_536, description="rows decoded together, and lost at most by a kill")
-    trust_remote_code: StrictBool = False
+    repetition_penalty: float = Field(
+        1.0, gt=0, le=100, description="what the logits of tokens that are there already are divided by; 1: off"
+    )
+    no_repeat_ngram_size: StrictInt = Field(0, ge=0, le=100, description="no n-gram of so many tokens twice; 0: off")
+    min_new_tokens: StrictInt = Field(0, ge=0, le=4096, description="no end token before so many tokens")
     title: Line | None = None
     license: Line | None = None
+
+
+class TransformersGenerator(Writer):
+    """A PLM run by the `transformers` backend, on the CPU or a CUDA device."""
+
+    backend: Literal["transformers"] = "transformers"
+    model: str = Field(min_length=1, description="hub id (mirror included), a folder, or embedded:NAME")
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    dtype: Dtype = "auto"
+    strict: StrictBool = Field(
+        False, description="decode in blocks of `block_rows` rows each by itself: the same bits on every run"
+    )
+    block_rows: StrictInt = Field(256, ge=1, le=65_536, description="rows of a block, and lost at most by a kill")
+    trust_remote_code: StrictBool = False
 
 
 class ReplayGenerator(Spec):
