@@ -19,9 +19,10 @@ class SelfDebiasing:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How tokens are drawn, in the terms of `transformers` and in its order: self-debiasing; the penalty of tokens that
-    prompt or text have already (1: off), no n-gram twice in both (0: off), no end before `min_new_tokens`; temperature;
-    top-k (0: off); top-p. Top-k 1 is greedy. A row ends with a token that contains any of the `stop` strings."""
+    """How tokens are drawn, in the terms of `transformers` and in its order: the penalty of tokens that prompt or text
+    have already (1: off), no n-gram twice in both (0: off), no end before `min_new_tokens`; self-debiasing;
+    temperature; top-k (0: off); top-p. Top-k 1 is greedy. A row ends with a token that contains any of the `stop`
+    strings."""
 
     max_new_tokens: int
     top_p: float = 1.0
