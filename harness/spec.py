@@ -204,6 +204,18 @@ class TransformersGenerator(Writer):
     trust_remote_code: StrictBool = False
 
 
+class VllmGenerator(Writer):
+    """A PLM run by vLLM in this process, on NVIDIA GPUs."""
+
+    backend: Literal["vllm"]
+    model: str = Field(min_length=1, description="hub id (mirror included), a folder, or embedded:NAME")
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    dtype: Dtype = "auto"
+    gpus: StrictInt = Field(1, ge=1, le=64, description="how many the weights are split over (tensor parallelism)")
+    memory_share: float = Field(0.9, gt=0, le=1, description="of each GPU's memory, for weights and cache")
+    trust_remote_code: StrictBool = False
+
+
 class ReplayGenerator(Spec):
     """A dataset that somebody generated elsewhere, replayed as it is."""
 
@@ -219,7 +231,7 @@ class ReplayGenerator(Spec):
     license: Line | None = None
 
 
-Generator = Annotated[TransformersGenerator | ReplayGenerator, Field(discriminator="backend")]
+Generator = Annotated[TransformersGenerator | VllmGenerator | ReplayGenerator, Field(discriminator="backend")]
 
 
 def _size(value: Any) -> Any:
