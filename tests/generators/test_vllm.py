@@ -264,6 +264,12 @@ def test_a_chat_has_the_special_tokens_of_its_template_and_no_others(
     assert (reply.text, reply.prompt_tokens) == ("good", 6)
 
 
+def test_a_prompt_without_a_token_stays_unread(vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LLM, "tokenizer", tokenizer_of("{{ messages[0]['content'] }}"))
+    completions = in_order(loaded("chat").generate(requests_of("", "good"), Decoding(3)))
+    assert [one.finish_reason for one in completions] == ["unread", "eos"]
+
+
 def test_the_chat_style_needs_a_chat_template(vllm: Any) -> None:
     with pytest.raises(HarnessError, match=r"'some/plm' has no chat template; use 'style: completion'"):
         loaded("chat")
