@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Job:
-    """A stage with its place in the store. `inputs`: role -> (stage, key); `series`: of the blocks of a synthesis."""
+    """A stage with its place in the store. `inputs`: role -> (stage, key); `series`: of the synthesis."""
 
     stage: Stage
     key: str

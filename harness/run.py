@@ -11,6 +11,7 @@ later. A killed run loses the block it was working on.
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -94,7 +95,7 @@ def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache
         return True
     if _found(job, store, display, outcome):
         return True
-    # Datasets of one series share their blocks, so only one process writes them at a time.
+    # Datasets of one series share what was written, so only one process writes them at a time.
     with store.lock(job.series or job.key, wait) as held:
         if not held:
             return False
@@ -128,8 +129,8 @@ def make(job: Job, store: Store, display: Display, generators: GeneratorCache, r
     inputs = {role: store.checked(stage, key) for role, (stage, key) in job.inputs.items()}
     with store.staging() as out:
         begin = time.perf_counter()
-        io = StageIO(inputs, out, store.blocks(job.series or job.key), display, generators)
-        record = job.stage.run(io)
+        with closing(store.journal(job.series or job.key)) as journal:
+            record = job.stage.run(StageIO(inputs, out, journal, display, generators))
         return store.commit(
             out,
             job.stage.name,

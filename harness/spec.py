@@ -120,6 +120,9 @@ class PromptSet(Spec):
     samples_per_context: StrictInt = Field(
         32, ge=1, le=10_000, description="texts per label about one context that the PLM wrote; real ones take turns"
     )
+    answers_in_turn: StrictInt = Field(
+        5, ge=1, le=1000, description="extractive-qa: questions about one context, read once for all, before the next"
+    )
 
     @model_validator(mode="after")
     def _some_style(self) -> "PromptSet":

@@ -1,7 +1,8 @@
 """The store: artifacts by content key, shared by concurrent runs, whole or absent.
 
     artifacts/<stage>/<key>/     the files of one artifact; manifest.json is written last, then the folder is renamed
-    blocks/<series>/<name>.json  finished blocks of a synthesis with a checksum, for resumption and larger datasets
+    series/<series>.jsonl        what was written for datasets that share it, a line each with its checksum, for
+                                 resumption and larger datasets
     staging/<host>@<pid>@<id>/    where an artifact is being written; left over by a killed process, swept by `gc`
     locks/<key>.lock             held while somebody makes the artifact
 
@@ -9,6 +10,7 @@ A killed process loses what stands in its staging folder and nothing else. Locks
 die with the process that holds them.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -16,11 +18,11 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -51,24 +53,72 @@ class Artifact:
         return sum(int(entry["bytes"]) for entry in self.manifest["files"].values())
 
 
-class BlockFolder:
-    """Keeps the blocks of one series as JSON files; see `harness.synthesis.zerogen.BlockKeeper`."""
+class JournalFile:
+    """Keeps entries as lines of a file; see `harness.synthesis.zerogen.Journal`. One process writes at a time.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    A line is written at once and whole, or cut off by a kill or a full disk: then it is the last one, and dropped.
+    """
 
-    def load(self, name: str) -> dict[str, Any] | None:
-        """The block if it is there.
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """All that was kept, in order.
 
         Raises:
-            HarnessError: it is damaged.
+            HarnessError: a line is damaged.
         """
-        path = self.folder / f"{name}.json"
-        return _read_block(path) if path.exists() else None
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.endswith(b"\n"):
+                    yield self._entry(line, number)
 
-    def save(self, name: str, data: dict[str, Any]) -> None:
-        _make_folder(self.folder)
-        write_json(self.folder / f"{name}.json", {"sha256": _content_hash(data), "block": data})
+    def _entry(self, line: bytes, number: int) -> dict[str, Any]:
+        checksum, _, text = line.rstrip(b"\n").partition(b" ")
+        entry = json.loads(text) if checksum == _checksum(text) else None
+        if not isinstance(entry, dict):
+            raise _damaged(self.path, f"line {number} is not what was written")
+        return entry
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        """Keep an entry: from now on no kill of this process can lose it.
+
+        Raises:
+            HarnessError: it cannot be written.
+        """
+        text = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            if self._file is None:
+                _make_folder(self.path.parent)
+                self._file = self._opened()
+            line = _checksum(text) + b" " + text + b"\n"
+            if self._file.write(line) != len(line):  # one call of the operating system for a whole line
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self.close()
+            raise _cannot_write(self.path, error) from None
+
+    def _opened(self) -> IO[bytes]:
+        """The file, without what a kill left of its last line."""
+        file = self.path.open("ab", buffering=0)
+        end = file.tell()
+        with self.path.open("rb") as reader:
+            while end and (reader.seek(end - 1) or True) and reader.read(1) != b"\n":
+                end -= 1
+        file.truncate(end)
+        return file
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=8).hexdigest().encode()
 
 
 class Store:
@@ -163,8 +213,8 @@ class Store:
         _flush(target.parent)
         return Artifact(key, stage, target, manifest)
 
-    def blocks(self, series: str) -> BlockFolder:
-        return BlockFolder(self.root / "blocks" / series)
+    def journal(self, series: str) -> JournalFile:
+        return JournalFile(self.root / "series" / f"{series}.jsonl")
 
     def artifacts(self) -> Iterator[tuple[Path, Artifact | HarnessError]]:
         """Every artifact folder, with the artifact or what is wrong with it."""
@@ -179,7 +229,7 @@ class Store:
                         yield folder, found
 
     def verify(self) -> Iterator[tuple[Path, str]]:
-        """Read every byte of every artifact and block; yields what is damaged (folder, or file of a block) and why."""
+        """Read every byte of every artifact and series; yields what is damaged (a folder or a file) and why."""
         for folder, found in self.artifacts():
             if isinstance(found, HarnessError):
                 yield folder, str(found)
@@ -187,9 +237,10 @@ class Store:
             changed = [name for name, entry in found.manifest["files"].items() if _file_entry(folder / name) != entry]
             if changed:
                 yield folder, f"{', '.join(changed)}: the content is not what was written"
-        for path in sorted((self.root / "blocks").glob("*/*.json")):
+        for path in sorted((self.root / "series").glob("*.jsonl")):
             try:
-                _read_block(path)
+                for _ in JournalFile(path).entries():
+                    pass
             except HarnessError as error:
                 yield path, str(error)
 
@@ -200,10 +251,9 @@ class Store:
             folders and single files removed, bytes freed.
         """
         removed = {folder for folder in (self.root / "staging").glob("*") if not _alive(folder)}
-        removed |= {path for path in self.root.glob("blocks/*/.*.tmp") if _older_than(path, days=1 / 24)}
         removed |= {path for path, _ in self.verify()}
         if older_than_days is not None:
-            kept = [folder for pattern in ("artifacts/*/*", "blocks/*") for folder in self.root.glob(pattern)]
+            kept = [folder for pattern in ("artifacts/*/*", "series/*") for folder in self.root.glob(pattern)]
             removed |= {folder for folder in kept if _older_than(folder, older_than_days)}
         return len(removed), sum(_remove(path) for path in removed)
 
@@ -227,18 +277,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         if not isinstance(entry, dict) or not isinstance(entry.get("bytes"), int):
             raise _damaged(folder, f"its manifest has no size for {shown(name)}")
     return manifest
-
-
-def _read_block(path: Path) -> dict[str, Any]:
-    kept = _read_json(path)
-    block = kept.get("block")
-    if not isinstance(block, dict) or kept.get("sha256") != _content_hash(block):
-        raise _damaged(path, "its content is not what was written")
-    return block
-
-
-def _content_hash(data: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,232 +1,353 @@
-"""The decode loop: one forward pass a token over a block of rows, each row drawing from its own uniforms.
+"""The decode loop: one forward pass a token over the rows in the batch, each drawing from its own random stream.
 
-Purpose: what `model.generate` does for sampling, but with randomness that is passed in (a few uniforms per row and
-token, drawn up front), so that a row's draws do not depend on which rows stand beside it or leave early.
-
-Nucleus sampling without sorting the vocabulary: draw from the whole distribution; the draw is right unless it falls
-outside the nucleus (a share 1 - top_p of the time). A row whose draw is outside draws once more, and the few that miss
-twice are sorted and drawn from the nucleus itself. The result has exactly the nucleus distribution: an accepted draw
-is distributed as the nucleus, and so is the last one.
+Purpose: what `model.generate` does for sampling, without what it wastes. Rows leave when they end and waiting ones take
+their places; prompts that repeat, and what prompts begin with alike, are read once; a row's draws depend on its seed
+alone, so on nothing that happens to stand beside it.
 """
 
-import itertools
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from harness.generators.base import Decoding, SelfDebiasing
+from harness.generators.base import Decoding
+from harness.generators.sampling import bar_repeated_ngrams, debias, draw, draw_of, penalise_repeats, row_uniforms
+from harness.generators.sharing import Group, Tokens, share, shared_length
+from harness.generators.slots import SlotCache
 
-UNIFORMS = 3
-"""Per row and token: a draw, a second one where the first is outside the nucleus, a last one within it."""
+PREFILL_TOKENS = 4096
+"""Prompt tokens read in one pass, padding included."""
+
+REFILL = 1 / 8
+"""Waiting rows enter when this share of the places is free: a pass over few prompts costs as much as one over many."""
 
 SHRINK = 0.75
-"""Ended rows leave when at most this share is alive: every new batch shape costs the CPU library a new kernel."""
+"""Without waiting rows the batch shrinks when at most this share is alive: every new shape of a batch costs the CPU
+library a new kernel."""
+
+_WIDTH_STEP = 16
+"""Positions by which the cache grows."""
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """`base.Request` in tokens: `prompts` are the one to write after and then its counter prompts, none empty."""
+
+    prompts: tuple[Tokens, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
-    """Token ids of every row (without the end token), how each ended and its log-probability in nats."""
+    """Token ids of a row (without the end token), how it ended and its log-probability in nats."""
 
-    tokens: list[list[int]] = field(default_factory=list)
-    ended: list[str] = field(default_factory=list)
-    log_probability: list[float] = field(default_factory=list)
-
-
-def draw(logits: torch.Tensor, decoding: Decoding, uniforms: torch.Tensor) -> torch.Tensor:
-    """One token per row from the distribution that temperature, top-k and top-p leave, in this order.
-
-    Top-k 1 takes the likeliest token, of equals the one with the lowest id, whatever the uniforms.
-
-    Args:
-        logits: [rows, vocabulary], float32.
-        uniforms: [rows, UNIFORMS], independent in [0, 1).
-
-    Returns:
-        [rows] token ids.
-    """
-    if decoding.top_k == 1:
-        return logits.argmax(-1)
-    if decoding.temperature != 1.0:
-        logits = logits / decoding.temperature
-    if 0 < decoding.top_k < logits.shape[1]:
-        threshold = logits.topk(decoding.top_k).values[:, -1:]
-        logits = logits.masked_fill(logits < threshold, -torch.inf)
-    probabilities = logits.softmax(-1)
-    tokens = _inverse_cdf(probabilities, uniforms[:, 0])
-    if decoding.top_p == 1.0:
-        return tokens
-    outside = _outside(probabilities, tokens, decoding.top_p)
-    if len(outside):
-        tokens[outside] = _inverse_cdf(probabilities[outside], uniforms[outside, 1])
-        outside = outside[_outside(probabilities[outside], tokens[outside], decoding.top_p)]
-    if len(outside):
-        tokens[outside] = _draw_in_nucleus(probabilities[outside], decoding.top_p, uniforms[outside, 2])
-    return tokens
+    tokens: list[int]
+    ended: str
+    log_probability: float
 
 
-def debias(logits: torch.Tensor, settings: SelfDebiasing) -> torch.Tensor:
-    """Self-debiasing (Schick et al., TACL 2021): p' ∝ p · max(exp(-decay · max(p_b - p, 0)), epsilon).
+@dataclass(frozen=True)
+class Ends:
+    """[vocabulary] bool each: end tokens, and tokens whose text contains a stop string."""
 
-    p is the softmax of the prompt's own logits, p_b the largest of those of the counter prompts, token by token.
-
-    Args:
-        logits: [1 + counter prompts, rows, vocabulary]; the first are those of the prompts to write after.
-
-    Returns:
-        [rows, vocabulary] log p', float32.
-    """
-    # One counter prompt at a time and in place: with a vocabulary of 50,000 these tensors do not fit into caches.
-    log_scale = logits[1].softmax(-1, dtype=torch.float32)
-    for counter in logits[2:]:
-        torch.maximum(log_scale, counter.softmax(-1, dtype=torch.float32), out=log_scale)
-    log_scale -= logits[0].softmax(-1, dtype=torch.float32)
-    log_scale.clamp_(min=0).mul_(-settings.decay).clamp_(min=math.log(settings.epsilon))
-    return log_scale.add_(logits[0]).log_softmax(-1)
-
-
-def _outside(probabilities: torch.Tensor, tokens: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The rows whose token is not in the nucleus: the tokens likelier than it hold `top_p` already."""
-    chosen = probabilities.gather(1, tokens[:, None])
-    mass_above = (probabilities * (probabilities > chosen)).sum(-1)
-    return (mass_above >= top_p).nonzero()[:, 0]
-
-
-def _draw_in_nucleus(probabilities: torch.Tensor, top_p: float, uniform: torch.Tensor) -> torch.Tensor:
-    ordered, order = probabilities.sort(descending=True)
-    before = ordered.cumsum(-1) - ordered
-    # Equal probabilities stand in or out together, as `_outside` judges them by the mass strictly above.
-    first_of_equals = torch.searchsorted(-ordered, -ordered, side="left")
-    inside = before.gather(1, first_of_equals) < top_p
-    return order.gather(1, _inverse_cdf(ordered * inside, uniform)[:, None])[:, 0]
-
-
-def _inverse_cdf(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    cumulative = weights.cumsum(-1)
-    total = cumulative[:, -1:].contiguous()
-    point = uniform.to(cumulative.dtype)[:, None] * total
-    index = torch.searchsorted(cumulative, point, side="right")[:, 0]
-    beyond = (point >= total)[:, 0]
-    if bool(beyond.any()):  # rounding carried the point onto the total itself: the last index that has weight is meant
-        index[beyond] = torch.searchsorted(cumulative[beyond], total[beyond], side="left")[:, 0]
-    return index
+    eos: torch.Tensor
+    stop: torch.Tensor
 
 
 @torch.inference_mode()
 def decode(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    decoding: Decoding,
-    stop_tokens: torch.Tensor,
-    eos: Sequence[int],
-    seed: int,
-    counter_prompts: Sequence[Sequence[Sequence[int]]] = (),
-) -> Decoded:
-    """Complete every prompt.
-
-    Prompts that repeat are read by the model once. Ended rows leave the batch. With self-debiasing the batch is
-    [1 + counter prompts, rows]: each row's prompts go on in lock-step, with the token drawn for the row.
+    model: Any, requests: Sequence[TokenRequest], decoding: Decoding, ends: Ends, places: int
+) -> Iterator[tuple[int, Decoded]]:
+    """Complete every request, `places` of them at a time; each with its number, in the order in which they end.
 
     Args:
-        model: a causal language model of `transformers`.
-        prompts: token ids per row, at least one each.
-        stop_tokens: [vocabulary] bool, True for every token whose text contains a stop string.
-        eos: ids of end tokens.
-        seed: of the block's random stream.
-        counter_prompts: for self-debiasing: token ids of each row's counter prompts, as many for every row.
+        model: a causal language model of `transformers` that takes `position_ids`.
+        requests: as many prompts in each; more than one only with self-debiasing.
     """
-    device = model.device
-    stream = torch.Generator().manual_seed(seed)
-    uniforms = torch.rand((len(prompts), decoding.max_new_tokens, UNIFORMS), generator=stream, dtype=torch.float64).to(
-        device
+    if requests:
+        yield from _Batch(model, requests, decoding, ends, min(places, len(requests))).run()
+
+
+class _Batch:
+    """Rows in places 0 .. used - 1. A place is as many slots of the cache as a request has prompts, one after another;
+    they go on in lock-step, with the token drawn for the row."""
+
+    def __init__(
+        self, model: Any, requests: Sequence[TokenRequest], decoding: Decoding, ends: Ends, places: int
+    ) -> None:
+        self.model, self.requests, self.decoding, self.ends = model, requests, decoding, ends
+        self.device = model.device
+        self.sides = len(requests[0].prompts)
+        longest = max(len(prompt) for request in requests for prompt in request.prompts)
+        self.cache = SlotCache(model, places * self.sides, _WIDTH_STEP)
+        self.places = places
+        self.used = 0
+        self.number = [-1] * places  # of the request in each place; -1: it has ended
+        self.length = [0] * places  # of the longest of its prompts and its text
+        device = self.device
+        self.lengths = torch.zeros(places * self.sides, dtype=torch.long, device=device)  # in the cache, by slot
+        self.alive = torch.zeros(places, dtype=torch.bool, device=device)
+        self.count = torch.zeros(places, dtype=torch.long, device=device)
+        self.tokens = torch.zeros((places, decoding.max_new_tokens), dtype=torch.long, device=device)
+        self.last = torch.zeros(places, dtype=torch.long, device=device)
+        self.log_probability = torch.zeros(places, dtype=torch.float64, device=device)
+        self.uniforms = torch.zeros((places, decoding.max_new_tokens, 3), dtype=torch.float64, device=device)
+        self.is_end = ends.eos | ends.stop
+        self.ids: torch.Tensor | None = None  # of prompt and text by slot, where repetitions are looked for
+        if decoding.repetition_penalty != 1.0 or decoding.no_repeat_ngram_size:
+            shape = (places * self.sides, longest + decoding.max_new_tokens)
+            self.ids = torch.zeros(shape, dtype=torch.long, device=device)
+        self.waiting = self._reading_order()
+        self.read = _Read({}, None, None)
+
+    def _reading_order(self) -> list[int]:
+        """The requests from the last to the first to enter: those with equal prompts together, the longest first.
+
+        Prompts of about one length stand together, so that little of a pass is padding; the longest come first, for
+        the memory that they take is then known from the beginning.
+        """
+        groups = share([request.prompts[0] for request in self.requests])
+        place = {prompt: (number, prompt) for number, group in enumerate(groups) for prompt in group.prompts}
+        longest = [max(map(len, group.prompts)) if group.shared else 0 for group in groups]
+
+        def key(number: int) -> tuple[int, int, Tokens]:
+            prompt = self.requests[number].prompts[0]
+            group = place[prompt][0]
+            return (longest[group] or len(prompt), group, prompt)
+
+        return sorted(range(len(self.requests)), key=key)
+
+    def run(self) -> Iterator[tuple[int, Decoded]]:
+        while self.waiting or self.used:
+            free = self.places - self.used + self.number[: self.used].count(-1)
+            if self.waiting and (free == self.places or free >= max(1, REFILL * self.places)):
+                self._compact()
+                yield from self._enter(min(free, len(self.waiting)))
+            elif not self.waiting and self.number[: self.used].count(-1) >= (1 - SHRINK) * self.used:
+                self._compact()
+            if self.used:
+                yield from self._step()
+
+    def _compact(self) -> None:
+        """Bring the rows that go on to the first places."""
+        going = [place for place in range(self.used) if self.number[place] >= 0]
+        free = [place for place in range(len(going)) if self.number[place] < 0]
+        moved = [place for place in going if place >= len(going)]
+        if moved:
+            source, target = (torch.tensor(places, device=self.device) for places in (moved, free))
+            slots, target_slots = self._slots(source), self._slots(target)
+            self.cache.copy(target_slots, self.cache, slots, max(self.length[place] for place in moved))
+            self.lengths[target_slots] = self.lengths[slots]
+            if self.ids is not None:
+                self.ids[target_slots] = self.ids[slots]
+            for state in (self.alive, self.count, self.tokens, self.last, self.log_probability, self.uniforms):
+                state[target] = state[source]
+            for old, new in zip(moved, free, strict=True):
+                self.number[new], self.length[new] = self.number[old], self.length[old]
+        self.used = len(going)
+
+    def _slots(self, places: torch.Tensor) -> torch.Tensor:
+        return (places[:, None] * self.sides + torch.arange(self.sides, device=self.device)).flatten()
+
+    def _make_room(self, length: int) -> None:
+        if length > self.cache.positions:
+            self.cache.grow(-(-length // _WIDTH_STEP) * _WIDTH_STEP)
+
+    def _enter(self, count: int) -> Iterator[tuple[int, Decoded]]:
+        """Take waiting requests in, as many as are read in one pass, and draw their first tokens."""
+        numbers: list[int] = []
+        new, longest = set[Tokens](), 0
+        while len(numbers) < count and self.waiting:
+            prompts = [prompt for prompt in self.requests[self.waiting[-1]].prompts if prompt not in self.read.place]
+            more, wider = new | set(prompts), max(longest, *map(len, prompts), 0)
+            if numbers and len(more) * wider > PREFILL_TOKENS:
+                break
+            numbers.append(self.waiting.pop())
+            new, longest = more, wider
+        first = self.used
+        self.used += len(numbers)
+        places = torch.arange(first, self.used, device=self.device)
+        slots = self._slots(places)
+        prompts = [prompt for number in numbers for prompt in self.requests[number].prompts]
+        self.read = _read(self.model, prompts, self.read)
+        assert self.read.cache is not None and self.read.logits is not None
+        rows = torch.tensor([self.read.place[prompt] for prompt in prompts], device=self.device)
+        self._make_room(max(map(len, prompts)))
+        self.cache.copy(slots, self.read.cache, rows, max(map(len, prompts)))
+        self.lengths[slots] = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        if self.ids is not None:
+            for slot, prompt in zip(slots.tolist(), prompts, strict=True):
+                self.ids[slot, : len(prompt)] = torch.tensor(prompt, device=self.device)
+        self.alive[places], self.count[places], self.log_probability[places] = True, 0, 0.0
+        self.uniforms[places] = row_uniforms(
+            [self.requests[number].seed for number in numbers], self.decoding.max_new_tokens
+        ).to(self.device)
+        for place, number in zip(range(first, self.used), numbers, strict=True):
+            self.number[place] = number
+            self.length[place] = max(map(len, self.requests[number].prompts))
+        yield from self._take(places, self.read.logits[rows])
+
+    def _step(self) -> Iterator[tuple[int, Decoded]]:
+        """A token more for every row: what was drawn last is read, and the next one drawn."""
+        slots = self.used * self.sides
+        lengths = self.lengths[:slots, None]
+        self._make_room(max(self.length[: self.used]))
+        self.cache.places = lengths
+        logits = _forward(self.model, self.cache, self.last[: self.used].repeat_interleave(self.sides)[:, None], lengths)
+        alive = self.alive[: self.used]
+        self.lengths[:slots] += alive.repeat_interleave(self.sides)
+        yield from self._take(torch.arange(self.used, device=self.device), logits)
+
+    def _take(self, places: torch.Tensor, logits: torch.Tensor) -> Iterator[tuple[int, Decoded]]:
+        """Draw a token for each of the places from logits [places * sides, vocabulary]; the rows that end with it."""
+        count = self.count[places]
+        at = count.clamp(max=self.decoding.max_new_tokens - 1)  # a row that has ended stays where it is
+        drawn, log_p = self._draw(logits, places, self.uniforms[places, at], count)
+        alive = self.alive[places]
+        drawn = torch.where(alive, drawn, self.last[places])
+        self.last[places] = drawn
+        self.tokens[places, at] = torch.where(alive, drawn, self.tokens[places, at])
+        self.log_probability[places] += torch.where(alive, log_p, 0.0)
+        self.count[places] += alive
+        if self.ids is not None:
+            slots = self._slots(places[alive])
+            self.ids[slots, self.lengths[slots]] = drawn[alive].repeat_interleave(self.sides)
+        going = alive & ~self.is_end[drawn] & (self.count[places] < self.decoding.max_new_tokens)
+        self.alive[places] = going
+        first = int(places[0])
+        for place in range(first, first + len(places)):
+            self.length[place] += self.number[place] >= 0
+        ended = (alive & ~going).nonzero()[:, 0].tolist()
+        yield from [self._ended(first + place) for place in ended]
+
+    def _draw(
+        self, logits: torch.Tensor, places: torch.Tensor, uniforms: torch.Tensor, count: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens, and their log-probabilities in nats (float64) by the PLM's own distribution."""
+        decoding = self.decoding
+        by_side = logits.float().reshape(len(places), self.sides, -1)
+        own = by_side[:, 0]
+        plain = own.softmax(-1)
+        changed = by_side
+        if self.ids is not None or decoding.min_new_tokens:
+            changed = by_side.clone()
+            self._apply_rules(changed, places, count)
+        if decoding.self_debiasing:
+            drawn = draw(debias(changed.transpose(0, 1), decoding.self_debiasing), decoding, uniforms)
+        elif changed is by_side and decoding.temperature == 1.0 and not decoding.top_k:
+            drawn = draw_of(plain, decoding.top_p, uniforms)
+        else:
+            drawn = draw(changed[:, 0], decoding, uniforms)
+        log_p = plain.gather(1, drawn[:, None])[:, 0].log()
+        # A token that underflows to 0 can only be drawn where rules or counter prompts made it possible.
+        exact = own.gather(1, drawn[:, None])[:, 0] - own.logsumexp(-1) if bool(log_p.isinf().any()) else log_p
+        return drawn, exact.double()
+
+    def _apply_rules(self, logits: torch.Tensor, places: torch.Tensor, count: torch.Tensor) -> None:
+        """The rules on repetition and on the least length, in place, on logits [places, sides, vocabulary]."""
+        decoding = self.decoding
+        if self.ids is not None:
+            slots = self._slots(places)
+            flat = logits.flatten(0, 1)
+            lengths = self.lengths[slots]
+            if decoding.repetition_penalty != 1.0:
+                penalise_repeats(flat, self.ids[slots], lengths, decoding.repetition_penalty)
+            if decoding.no_repeat_ngram_size:
+                bar_repeated_ngrams(flat, self.ids[slots], lengths, decoding.no_repeat_ngram_size)
+        if decoding.min_new_tokens:
+            short = (count < decoding.min_new_tokens)[:, None, None] & self.ends.eos
+            logits.masked_fill_(short, -torch.inf)
+
+    def _ended(self, place: int) -> tuple[int, Decoded]:
+        number, self.number[place] = self.number[place], -1
+        ids = self.tokens[place, : int(self.count[place])].tolist()
+        is_eos, is_end = bool(self.ends.eos[ids[-1]]), bool(self.is_end[ids[-1]])
+        ended = "eos" if is_eos else "stop" if is_end else "length"
+        return number, Decoded(ids[:-1] if is_eos else ids, ended, float(self.log_probability[place]))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Prompts the model has read: their rows in a cache, and the logits after each [prompts, vocabulary]."""
+
+    place: dict[Tokens, int]
+    cache: SlotCache | None
+    logits: torch.Tensor | None
+
+
+def _read(model: Any, prompts: Sequence[Tokens], before: _Read) -> _Read:
+    """Have the model read every distinct prompt once, but for those read just before.
+
+    What prompts of a group share is read first and copied to all of them. A prompt read before may begin alike too.
+    """
+    wanted = list(dict.fromkeys(prompts))
+    kept = [prompt for prompt in wanted if prompt in before.place]
+    if len(kept) == len(wanted):
+        return before
+    groups = [_with_donor(group, before) for group in share([prompt for prompt in wanted if prompt not in before.place])]
+    new = [prompt for group, _ in groups for prompt in group.prompts]
+    place = {prompt: row for row, prompt in enumerate([*new, *kept])}
+    cache = SlotCache(model, len(place), max(map(len, wanted)) + 1)
+    unread = [group for group, donor in groups if group.shared and donor is None]
+    if unread:
+        beginnings = SlotCache(model, len(unread), max(group.shared for group in unread) + 1)
+        _extend(model, beginnings, [group.prompts[0][: group.shared] for group in unread], [0] * len(unread))
+        rows = [place[prompt] for group in unread for prompt in group.prompts]
+        source = [number for number, group in enumerate(unread) for _ in group.prompts]
+        _copy(cache, rows, beginnings, source, max(group.shared for group in unread))
+    for group, donor in groups:
+        if donor is not None and before.cache is not None:
+            rows = [place[prompt] for prompt in group.prompts]
+            _copy(cache, rows, before.cache, [donor] * len(rows), group.shared)
+    starts = [group.shared for group, _ in groups for _ in group.prompts]
+    logits = _extend(model, cache, [prompt[start:] for prompt, start in zip(new, starts, strict=True)], starts)
+    if kept and before.cache is not None and before.logits is not None:
+        source = [before.place[prompt] for prompt in kept]
+        _copy(cache, [place[prompt] for prompt in kept], before.cache, source, max(map(len, kept)))
+        logits = torch.cat([logits, before.logits[torch.tensor(source, device=model.device)]])
+    return _Read(place, cache, logits)
+
+
+def _with_donor(group: Group, before: _Read) -> tuple[Group, int | None]:
+    """The group with a row of `before` that begins as its prompts do, for at least as long; None: there is none."""
+    if not before.place:
+        return group, None
+    last = next(reversed(before.place))
+    shared = min(shared_length(prompt, last) for prompt in group.prompts)
+    if not shared or shared < group.shared:
+        return group, None
+    return Group(group.prompts, shared), before.place[last]
+
+
+def _copy(cache: SlotCache, rows: list[int], source: SlotCache, source_rows: list[int], width: int) -> None:
+    cache.copy(torch.tensor(rows), source, torch.tensor(source_rows), width)
+
+
+def _extend(model: Any, cache: SlotCache, tokens: Sequence[Tokens], starts: Sequence[int]) -> torch.Tensor:
+    """Read tokens into the first rows of a cache, from the place in each where what it has ends; logits after them.
+
+    The cache has one position more than its longest row: padding is written there, and nobody reads it.
+    """
+    longest, padding = max(map(len, tokens)), cache.positions - 1
+    ids = torch.zeros((len(tokens), longest), dtype=torch.long)
+    places = torch.full((len(tokens), longest), padding)
+    for row, (some, start) in enumerate(zip(tokens, starts, strict=True)):
+        ids[row, longest - len(some) :] = torch.tensor(some)
+        places[row, longest - len(some) :] = torch.arange(start, start + len(some))
+    ids, cache.places = ids.to(model.device), places.to(model.device)
+    return _forward(model, cache, ids, cache.places.masked_fill(cache.places == padding, 0))
+
+
+def _forward(model: Any, cache: SlotCache, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Logits after the last token of each row, [rows, vocabulary]."""
+    output = model(
+        input_ids=ids,
+        past_key_values=cache,
+        attention_mask=cache.mask(),
+        position_ids=positions,
+        use_cache=True,
+        logits_to_keep=1,
     )
-    is_eos = torch.zeros_like(stop_tokens)
-    is_eos[list(eos)] = True
-    is_end = is_eos | stop_tokens
-
-    counters = [list(column) for column in zip(*counter_prompts, strict=True)]
-    logits, cache, mask, lengths = _prefill(model, [*prompts, *itertools.chain(*counters)])
-    sides = torch.arange(1 + len(counters), device=device)
-    rows = torch.arange(len(prompts), device=device)  # which row stands in each place of the batch
-    alive = torch.ones(len(prompts), dtype=torch.bool, device=device)  # by place
-    tokens = torch.zeros((len(prompts), decoding.max_new_tokens), dtype=torch.long, device=device)
-    counts = torch.zeros(len(prompts), dtype=torch.long, device=device)
-    log_probability = torch.zeros(len(prompts), dtype=torch.float64, device=device)
-
-    for step in range(decoding.max_new_tokens):
-        by_side = logits.float().reshape(len(sides), len(rows), -1)
-        logits = by_side[0]
-        wanted = debias(by_side, decoding.self_debiasing) if decoding.self_debiasing else logits
-        drawn = draw(wanted, decoding, uniforms[rows, step])
-        log_p = logits.gather(1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
-        tokens[rows[alive], step] = drawn[alive]
-        log_probability[rows[alive]] += log_p[alive].double()
-        counts[rows[alive]] += 1
-        alive = alive & ~is_end[drawn]
-        left = int(alive.sum())
-        if step + 1 == decoding.max_new_tokens or left == 0:
-            break
-        if left <= SHRINK * len(rows):
-            keep = alive.nonzero()[:, 0]
-            groups = (sides[:, None] * len(rows) + keep).flatten()
-            cache.batch_select_indices(groups)
-            rows, drawn, lengths, alive = rows[keep], drawn[keep], lengths[groups], alive[keep]
-            mask = mask[groups] if mask is not None else None
-        if mask is not None:
-            mask = torch.cat([mask, mask.new_ones((len(mask), 1))], dim=1)
-        output = model(
-            input_ids=drawn.repeat(len(sides))[:, None],
-            past_key_values=cache,
-            attention_mask=mask,
-            position_ids=lengths[:, None],
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits, cache = output.logits[:, -1], output.past_key_values
-        lengths = lengths + 1
-    return _collect(tokens, counts, log_probability, is_eos, is_end)
-
-
-def _prefill(
-    model: Any, prompts: Sequence[Sequence[int]]
-) -> tuple[torch.Tensor, Any, torch.Tensor | None, torch.Tensor]:
-    """Read every distinct prompt once and hand each row its copy: logits, cache, mask (None: no padding), lengths."""
-    distinct = list(dict.fromkeys(tuple(prompt) for prompt in prompts))
-    place = {prompt: index for index, prompt in enumerate(distinct)}
-    longest = max(len(prompt) for prompt in distinct)
-    ids = torch.zeros((len(distinct), longest), dtype=torch.long)
-    mask = torch.zeros((len(distinct), longest), dtype=torch.long)
-    for index, prompt in enumerate(distinct):
-        ids[index, longest - len(prompt) :] = torch.tensor(prompt)
-        mask[index, longest - len(prompt) :] = 1
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    output = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
-    row_place = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=model.device)
-    cache = output.past_key_values
-    cache.batch_select_indices(row_place)
-    padded = bool((mask == 0).any())
-    return (
-        output.logits[:, -1][row_place],
-        cache,
-        mask[row_place] if padded else None,
-        mask.sum(-1)[row_place],
-    )
-
-
-def _collect(
-    tokens: torch.Tensor,
-    counts: torch.Tensor,
-    log_probability: torch.Tensor,
-    is_eos: torch.Tensor,
-    is_end: torch.Tensor,
-) -> Decoded:
-    last = tokens.gather(1, counts[:, None] - 1)[:, 0]
-    result = Decoded(log_probability=log_probability.tolist())
-    flags = zip(tokens.tolist(), counts.tolist(), is_eos[last].tolist(), is_end[last].tolist(), strict=True)
-    for ids, count, eos, end in flags:
-        result.tokens.append(ids[: count - 1] if eos else ids[:count])
-        result.ended.append("eos" if eos else "stop" if end else "length")
-    return result
+    logits: torch.Tensor = output.logits[:, -1]
+    return logits

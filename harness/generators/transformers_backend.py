@@ -1,15 +1,16 @@
 """The `transformers` backend: a causal PLM on the CPU or a CUDA device, from safetensors, without remote code."""
 
-import itertools
-from collections.abc import Sequence
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
 
 from harness.errors import HarnessError
-from harness.generators.base import Completion, Decoding, FinishReason, ScoredPrompt
-from harness.generators.decode import decode
+from harness.generators.base import Completion, Decoding, FinishReason, Request, ScoredPrompt
+from harness.generators.decode import Decoded, Ends, TokenRequest, decode
 from harness.generators.locate import ModelPlace
+from harness.generators.memory import is_out_of_memory, places_in_memory
 from harness.spec import Style
 
 MAX_PROMPT_TOKENS = 100_000
@@ -23,7 +24,9 @@ class TransformersGenerator:
         self.model = model
         self.tokenizer = tokenizer
         self.style = style
-        self._stop_tokens: dict[tuple[str, ...], torch.Tensor] = {}
+        self._ends: dict[tuple[str, ...], Ends] = {}
+        self._most_places: int | None = None  # what was left when memory ran out
+        self._places = 0
 
     @classmethod
     def load(cls, place: ModelPlace, dtype: str, style: Style, trust_remote_code: bool) -> "TransformersGenerator":
@@ -37,19 +40,21 @@ class TransformersGenerator:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        on_gpu = torch.cuda.is_available()  # on a CPU the fused attention is the slower one for single queries
+        on_gpu = torch.cuda.is_available()
         options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
         if place.is_local:
             options["local_files_only"] = True
         else:
             options["revision"] = place.revision
+        # On a CPU the fused attention is the slower one for single queries.
+        attention = {} if on_gpu else {"attn_implementation": "eager"}
         try:
             tokenizer = AutoTokenizer.from_pretrained(place.source, **options)
             model = AutoModelForCausalLM.from_pretrained(
                 place.source,
                 dtype=getattr(torch, dtype),
                 use_safetensors=True,
-                attn_implementation="sdpa" if on_gpu else "eager",
+                **attention,
                 **options,
             )
         except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -63,6 +68,12 @@ class TransformersGenerator:
                 f"PLM '{place.source}' has no chat template; use 'style: completion' or an instruction-tuned model"
             )
         loaded: Any = model.eval()  # type: ignore[no-untyped-call]
+        if "position_ids" not in inspect.signature(loaded.forward).parameters:
+            raise HarnessError(
+                f"PLM '{place.source}' is of type '{loaded.config.model_type}', which takes no positions: the "
+                "`transformers` backend cannot run it; use the backend 'vllm' or 'openai'"
+            )
+        _fuse_activations(loaded)
         return cls(loaded.to("cuda" if on_gpu else "cpu"), tokenizer, style)
 
     @property
@@ -81,70 +92,86 @@ class TransformersGenerator:
         opened: str = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return opened if reply is None else opened + reply
 
-    def _tokens(self, rendered: str) -> list[int]:
-        # A chat template writes its own special tokens; a completion gets those the tokenizer adds.
-        special = self.style == "completion"
-        ids: list[int] = self.tokenizer(rendered, add_special_tokens=special, verbose=False).input_ids
-        return ids
-
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         """Whether prompt and completion are within the PLM's positions."""
-        tokens = len(self._tokens(self.render(prompt)))
+        tokens = len(self._encode({prompt})[prompt])
         return 0 < tokens <= min(self.max_positions - max_new_tokens, MAX_PROMPT_TOKENS)
 
-    def encode(self, rendered: str) -> list[int]:
-        ids = self._tokens(rendered)
-        if len(ids) > min(self.max_positions - 1, MAX_PROMPT_TOKENS) or not ids:
-            raise HarnessError(
-                f"a prompt of {len(ids)} tokens; this PLM reads 1 to {self.max_positions - 1}: {rendered[:80]!r}"
-            )
-        return ids
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
+        """The completion of every request, as it is ready; see `harness.generators.decode`.
 
-    def generate(
-        self, prompts: Sequence[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
-    ) -> list[Completion]:
-        """One completion per prompt; see `harness.generators.decode`.
+        As many rows are decoded together as the memory holds. When it runs out all the same, half as many are.
 
         Raises:
-            HarnessError: a prompt, or counter prompt, and completion are longer than what the PLM can read.
+            HarnessError: there is not even the memory for one row.
             ValueError: self-debiasing without counter prompts for every prompt, or counter prompts without it.
         """
-        _check_counter_prompts(len(prompts), decoding, counter_prompts)
-        every = itertools.chain(prompts, *counter_prompts)
-        encoded = {prompt: self.encode(self.render(prompt)) for prompt in dict.fromkeys(every)}
-        longest = max(len(ids) for ids in encoded.values())
-        if longest + decoding.max_new_tokens > self.max_positions:
-            raise HarnessError(
-                f"a prompt of {longest} tokens and {decoding.max_new_tokens} new ones exceed the {self.max_positions} "
-                "positions of this PLM; shorten the prompt or 'max_new_tokens'"
-            )
-        rows = [encoded[prompt] for prompt in prompts]
-        counters = [[encoded[prompt] for prompt in row] for row in counter_prompts]
-        decoded = decode(self.model, rows, decoding, self._tokens_with(decoding.stop), self._eos(), seed, counters)
-        texts: list[str] = self.tokenizer.batch_decode(decoded.tokens, skip_special_tokens=True)
-        return [
-            Completion(text, cast(FinishReason, ended), len(ids), len(tokens) + (ended == "eos"), log_probability)
-            for text, ended, ids, tokens, log_probability in zip(
-                texts, decoded.ended, rows, decoded.tokens, decoded.log_probability, strict=True
-            )
-        ]
+        _check_counter_prompts(requests, decoding)
+        ids = self._encode({prompt for request in requests for prompt in (request.prompt, *request.counter_prompts)})
+        most = min(self.max_positions - decoding.max_new_tokens, MAX_PROMPT_TOKENS)
+        left: dict[int, TokenRequest] = {}
+        for number, request in enumerate(requests):
+            prompts = tuple(ids[prompt] for prompt in (request.prompt, *request.counter_prompts))
+            if all(0 < len(prompt) <= most for prompt in prompts):
+                left[number] = TokenRequest(prompts, request.seed)
+            else:
+                yield number, Completion("", "unread", len(prompts[0]), 0, 0.0)
+        while left:
+            numbers, rows = list(left), list(left.values())
+            self._places = self._places_for(rows, decoding)
+            try:
+                for place, decoded in decode(self.model, rows, decoding, self._ends_with(decoding.stop), self._places):
+                    number = numbers[place]
+                    yield number, self._completion(decoded, len(left.pop(number).prompts[0]))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self._places == 1:
+                    raise HarnessError(
+                        f"not enough memory on {self.device} to decode a single row of {len(rows[0].prompts[0])} "
+                        f"tokens and {decoding.max_new_tokens} new ones with this PLM"
+                    ) from None
+                self._most_places = self._places // 2
 
-    def _eos(self) -> list[int]:
-        configured = self.model.generation_config.eos_token_id
-        ids = configured if isinstance(configured, list) else [configured, self.tokenizer.eos_token_id]
-        return sorted({int(token) for token in ids if token is not None})
+    def _places_for(self, rows: Sequence[TokenRequest], decoding: Decoding) -> int:
+        """How many rows to decode together: what the memory holds, and no more than was left when it ran out."""
+        longest = max(len(prompt) for row in rows for prompt in row.prompts)
+        most = places_in_memory(self.model, longest + decoding.max_new_tokens, len(rows[0].prompts))
+        return max(1, min(most, self._most_places or most, len(rows)))
 
-    def _tokens_with(self, stop: tuple[str, ...]) -> torch.Tensor:
-        """[vocabulary] bool: the tokens whose text contains a stop string; a row ends with any of them."""
-        if stop not in self._stop_tokens:
+    def provenance(self) -> Mapping[str, str | int]:
+        """Device, dtype and how many rows were decoded together at last."""
+        device = torch.cuda.get_device_name() if self.model.device.type == "cuda" else "cpu"
+        return {"device": device, "dtype": str(self.model.dtype).removeprefix("torch."), "rows together": self._places}
+
+    def _encode(self, prompts: set[str]) -> dict[str, tuple[int, ...]]:
+        """The tokens of each prompt."""
+        ordered = sorted(prompts)
+        rendered = [self.render(prompt) for prompt in ordered]
+        # A chat template writes its own special tokens; a completion gets those the tokenizer adds.
+        special = self.style == "completion"
+        found = self.tokenizer(rendered, add_special_tokens=special, verbose=False).input_ids if rendered else []
+        return {prompt: tuple(ids) for prompt, ids in zip(ordered, found, strict=True)}
+
+    def _completion(self, decoded: Decoded, prompt_tokens: int) -> Completion:
+        text: str = self.tokenizer.decode(decoded.tokens, skip_special_tokens=True)
+        generated = len(decoded.tokens) + (decoded.ended == "eos")
+        return Completion(text, cast(FinishReason, decoded.ended), prompt_tokens, generated, decoded.log_probability)
+
+    def _ends_with(self, stop: tuple[str, ...]) -> Ends:
+        """The tokens that end a row: end tokens, and those whose text contains a stop string."""
+        if stop not in self._ends:
             size = int(self.model.get_output_embeddings().weight.shape[0])
-            flags = torch.zeros(size, dtype=torch.bool)
+            is_stop, is_eos = torch.zeros(size, dtype=torch.bool), torch.zeros(size, dtype=torch.bool)
+            configured = self.model.generation_config.eos_token_id
+            ids = configured if isinstance(configured, list) else [configured, self.tokenizer.eos_token_id]
+            is_eos[[int(token) for token in ids if token is not None]] = True
             if stop:
                 known = min(size, len(self.tokenizer))
                 texts = self.tokenizer.batch_decode([[token] for token in range(known)])
-                flags[[token for token, text in enumerate(texts) if any(one in text for one in stop)]] = True
-            self._stop_tokens[stop] = flags.to(self.model.device)
-        return self._stop_tokens[stop]
+                is_stop[[token for token, text in enumerate(texts) if any(one in text for one in stop)]] = True
+            self._ends[stop] = Ends(is_eos.to(self.model.device), is_stop.to(self.model.device))
+        return self._ends[stop]
 
     def mean_losses(self, prompts: Sequence[ScoredPrompt], text_only: bool) -> list[float]:
         """Mean token loss in nats of each prompt, or of the text within it; 0 where there is no token to predict.
@@ -230,9 +257,20 @@ class TransformersGenerator:
         return [float(value) for value in totals]
 
 
-def _check_counter_prompts(rows: int, decoding: Decoding, counter_prompts: Sequence[Sequence[str]]) -> None:
-    if (decoding.self_debiasing is None) != (len(counter_prompts) == 0):
-        raise ValueError("self-debiasing needs counter prompts, and counter prompts are for self-debiasing alone")
-    numbers = {len(row) for row in counter_prompts}
-    if counter_prompts and (len(counter_prompts) != rows or len(numbers) != 1 or 0 in numbers):
-        raise ValueError(f"expected for each of {rows} prompts the same number of counter prompts, at least one")
+def _check_counter_prompts(requests: Sequence[Request], decoding: Decoding) -> None:
+    numbers = {len(request.counter_prompts) for request in requests}
+    if numbers - {0} and decoding.self_debiasing is None:
+        raise ValueError("counter prompts are for self-debiasing alone")
+    if decoding.self_debiasing and requests and (len(numbers) != 1 or 0 in numbers):
+        raise ValueError(f"expected for each of {len(requests)} prompts as many counter prompts, at least one")
+
+
+def _fuse_activations(model: Any) -> None:
+    """GPT-2's GELU is written out in `transformers` as seven passes over the data; PyTorch has the same function in
+    one."""
+    from transformers.activations import NewGELUActivation
+
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))

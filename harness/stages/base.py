@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from harness.files import write_json
 from harness.generators.cache import GeneratorCache
-from harness.synthesis.zerogen import BlockKeeper
+from harness.synthesis.zerogen import Journal
 from harness.values import Value
 
 VALUES = "values.json"
@@ -30,7 +30,7 @@ class StageIO:
 
     inputs: Mapping[str, Path]
     out: Path
-    blocks: BlockKeeper
+    journal: Journal
     progress: Progress
     generators: GeneratorCache
 

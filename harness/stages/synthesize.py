@@ -1,8 +1,7 @@
 """Stage `synthesize`: a synthetic dataset as Parquet with a dataset card, written by a PLM or replayed from a file."""
 
-import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,13 +14,25 @@ from harness.files import write_atomic
 from harness.generators.base import TextGenerator
 from harness.generators.locate import ModelPlace
 from harness.seeds import hash_order
-from harness.spec import Column, Dtype, Family, ReplayGenerator, Task, TransformersGenerator
+from harness.spec import (
+    Column,
+    Dtype,
+    Family,
+    OpenAIGenerator,
+    Prices,
+    ReplayGenerator,
+    Task,
+    TransformersGenerator,
+    Writer,
+)
 from harness.stages.base import Record, StageIO, write_values
 from harness.synthesis.answers import candidate_finder, finder_version
 from harness.synthesis.card import CardFacts, dataset_card
 from harness.synthesis.contexts import RealContexts
 from harness.synthesis.prompts import prompts_in_style
-from harness.synthesis.zerogen import Account, Recipe, Row, Synthesis
+from harness.synthesis.recipe import DRAWING, Account, Recipe, Row, decoding_of
+from harness.synthesis.spent import Spent
+from harness.synthesis.zerogen import Synthesis
 from harness.values import Value
 
 DATA = "data.parquet"
@@ -44,9 +55,9 @@ class Synthesize:
     version: ClassVar[int] = 1
 
     real: RealTask
-    generator: TransformersGenerator
+    generator: Writer
     place: ModelPlace
-    dtype: Dtype
+    dtype: Dtype | None
     rows: int
     seed: int
 
@@ -59,16 +70,19 @@ class Synthesize:
         return f"{self.generator.name} writes {self.rows:,} rows of {self.task.name}, seed {self.seed}"
 
     def series_identity(self) -> dict[str, Any]:
-        """What the blocks depend on: all but the number of rows."""
+        """What the tries depend on: all but the number of rows."""
         chosen, prompts = prompts_in_style(self.task, self.generator.prompts, self.generator.style)
+        is_qa = self.task.family == "extractive-qa"
         unread = {"completion", "chat", "source", "classify_loss", "answer_max_new_tokens", "candidates"}
         unread |= {"samples_per_context"} if self.task.contexts else set()
+        unread |= set() if is_qa else {"answers_in_turn"}
         settings = chosen.model_dump(exclude=unread)
-        is_qa = self.task.family == "extractive-qa"
+        drawing = decoding_of(self.generator)
         return {
             "task": self.task.name,
             "labels": list(self.task.labels),
             "family": self.task.family,
+            "backend": self.generator.backend,
             "model": self.place.identity,
             "dtype": self.dtype,
             "style": self.generator.style,
@@ -76,13 +90,16 @@ class Synthesize:
             "settings": settings,
             "contexts": self.real.contexts().content_hash if self.task.contexts else None,
             "candidates": finder_version(chosen.candidates) if is_qa else None,
-            "top_p": self.generator.top_p,
-            "top_k": self.generator.top_k,
-            "temperature": self.generator.temperature,
-            "block_rows": self.generator.block_rows,
+            "drawing": {name: getattr(drawing, name) for name in DRAWING},
+            "strict_rows": self._strict_rows,
             "seed": self.seed,
             "version": self.version,
         }
+
+    @property
+    def _strict_rows(self) -> int | None:
+        spec = self.generator
+        return spec.block_rows if isinstance(spec, TransformersGenerator) and spec.strict else None
 
     def identity(self) -> dict[str, Any]:
         return {**self.series_identity(), "rows": self.rows}
@@ -94,69 +111,84 @@ class Synthesize:
             labels=self.task.labels,
             prompt_set=chosen,
             prompts=prompts,
-            top_p=self.generator.top_p,
-            top_k=self.generator.top_k,
-            temperature=self.generator.temperature,
-            block_rows=self.generator.block_rows,
+            decoding=decoding_of(self.generator),
             seed=self.seed,
             style=self.generator.style,
+            strict_rows=self._strict_rows,
         )
 
     def run(self, io: StageIO) -> Record:
         def load() -> TextGenerator:
             io.progress.update(0, self.rows, "rows", "loading the PLM")
-            return io.generators.load(self.place, self.dtype, self.generator.style, self.generator.trust_remote_code)
+            return io.generators.load(self.generator, self.place, self.dtype)
+
+        def report(rows: int, rate: float) -> None:
+            io.progress.update(rows, self.rows, "rows", f"{rate:,.0f} tokens/s")
 
         recipe = self.recipe()
         given = None
         if self.task.contexts:
             is_qa = self.task.family == "extractive-qa"
             find = candidate_finder(recipe.prompt_set.candidates) if is_qa else None
-            given = RealContexts(self.real.contexts().text, self.seed, find)
-        synthesis = Synthesis(recipe, load, io.blocks, given)
-        rows = []
-        start = time.perf_counter()
-        for row in synthesis.rows(self.rows):
-            rows.append(row)
-            if len(rows) % 32 == 0 or len(rows) == self.rows:
-                rate = synthesis.account.generated_tokens / max(time.perf_counter() - start, 1e-9)
-                io.progress.update(len(rows), self.rows, "rows", f"{rate:,.0f} tokens/s")
+            given = RealContexts(self.real.contexts().text, self.seed, find, recipe.prompt_set.answers_in_turn)
+        synthesis = Synthesis(recipe, load, io.journal, given, report)
+        rows = synthesis.rows(self.rows)
         columns: dict[str, list[Any]] = {
             **_family_columns(rows, self.task.family),
             "row": list(range(len(rows))),
             "seed": [self.seed] * len(rows),
             "prompt": [row.prompt for row in rows],
-            "block": [row.block for row in rows],
+            "attempt": [row.attempt for row in rows],
             "finish_reason": [row.finish_reason for row in rows],
             "prompt_tokens": [row.prompt_tokens for row in rows],
             "generated_tokens": [row.generated_tokens for row in rows],
             "log_probability": [row.log_probability for row in rows],
         }
-        how = {
-            "generator": self.generator.name,
-            "model": self.generator.model,
-            "model identity": self.place.identity,
-            "dtype": self.dtype,
-            "decoding": f"top-p {self.generator.top_p}, top-k {self.generator.top_k}, "
-            f"temperature {self.generator.temperature}",
-            "style": self.generator.style,
-            "prompt set": recipe.prompt_set.source,
-            "seed": str(self.seed),
-        }
-        how["cleaning"] = f"at least {recipe.prompt_set.min_words} words" + (
-            f", cut after '{recipe.prompt_set.cut_after}'" if recipe.prompt_set.cut_after else ""
-        )
-        if debiasing := recipe.prompt_set.self_debiasing:
-            how["self-debiasing"] = f"decay {debiasing.decay:g}, epsilon {debiasing.epsilon:g}"
+        how = self._how(recipe)
         gold = []
         if self.task.contexts:
             how["contexts"] = self.real.contexts().origin
             gold = [f"{self.task.name}/test: texts without labels, to leave them out of the contexts"]
-        if self.task.family == "extractive-qa":
-            how["candidates"] = finder_version(recipe.prompt_set.candidates)
         title = f"{self.task.title}, by {self.generator.title or self.generator.name}"
-        _write(io.out, columns, self.task, title, how, self.generator.license, synthesis.account)
-        return Record(gold=gold, details={"account": _account_dict(synthesis.account)})
+        account, spent = synthesis.account, synthesis.spent()
+        _write(io.out, columns, self.task, title, how, self.generator.license, account)
+        write_values(io.out, [*_counts(len(rows), account), *costs(len(rows), account, spent, self._prices)])
+        return Record(gold=gold, details={"account": account.to_json(), "spent": asdict(spent)})
+
+    @property
+    def _prices(self) -> Prices | None:
+        return self.generator.prices if isinstance(self.generator, OpenAIGenerator) else None
+
+    def _how(self, recipe: Recipe) -> dict[str, str]:
+        """How the rows were made, for the card."""
+        chosen, drawing = recipe.prompt_set, recipe.decoding
+        how = {
+            "generator": self.generator.name,
+            "model": self.place.source if self.dtype is None else getattr(self.generator, "model", ""),
+            "model identity": self.place.identity,
+            "backend": self.generator.backend,
+            "dtype": self.dtype or "the server's",
+            "decoding": f"top-p {drawing.top_p}, top-k {drawing.top_k}, temperature {drawing.temperature}",
+            "style": self.generator.style,
+            "prompt set": chosen.source,
+            "seed": str(self.seed),
+        }
+        if drawing.repetition_penalty != 1.0:
+            how["decoding"] += f", repetition penalty {drawing.repetition_penalty}"
+        if drawing.no_repeat_ngram_size:
+            how["decoding"] += f", no {drawing.no_repeat_ngram_size}-gram twice"
+        if drawing.min_new_tokens:
+            how["decoding"] += f", at least {drawing.min_new_tokens} tokens"
+        if recipe.strict_rows:
+            how["blocks"] = f"strict, of {recipe.strict_rows} rows"
+        how["cleaning"] = f"at least {chosen.min_words} words" + (
+            f", cut after '{chosen.cut_after}'" if chosen.cut_after else ""
+        )
+        if debiasing := chosen.self_debiasing:
+            how["self-debiasing"] = f"decay {debiasing.decay:g}, epsilon {debiasing.epsilon:g}"
+        if self.task.family == "extractive-qa":
+            how["candidates"] = finder_version(chosen.candidates)
+        return how
 
 
 @dataclass(frozen=True)
@@ -208,6 +240,7 @@ class Replay:
             how,
             self.generator.license,
         )
+        write_values(io.out, _counts(self.rows, None))
         io.progress.update(self.rows, self.rows, "rows")
         return Record()
 
@@ -285,15 +318,13 @@ def _write(
     n_rows = len(columns["row"])
     by_label = {label: counts[label] for label in task.labels}
     about = CardFacts(title, task.language, task.family, license_name, n_rows, by_label)
-    card = dataset_card(about, how, _account_dict(account) if account else None, __version__)
+    card = dataset_card(about, how, account.to_json() if account else None, __version__)
     write_atomic(out / "README.md", card.encode())
-    write_values(out, _values(n_rows, account))
 
 
-def _values(rows: int, account: Account | None) -> list[Value]:
+def _counts(rows: int, account: Account | None) -> list[Value]:
     values = [Value("rows", rows, "rows", "accounting")]
     if account is not None:
-        seconds = account.generate_seconds
         values += [
             Value("rows_tried", account.tried, "rows", "accounting"),
             *(
@@ -302,20 +333,23 @@ def _values(rows: int, account: Account | None) -> list[Value]:
             ),
             Value("prompt_tokens", account.prompt_tokens, "tokens", "accounting"),
             Value("generated_tokens", account.generated_tokens, "tokens", "accounting"),
-            Value("generate_seconds", seconds, "seconds", "machine"),
         ]
-        if seconds > 0:
-            values.append(Value("usable_rows_per_second", rows / seconds, "rows/s", "machine"))
-            values.append(
-                Value("generated_tokens_per_second", account.generated_tokens / seconds, "tokens/s", "machine")
-            )
     return values
 
 
-def _account_dict(account: Account) -> dict[str, Any]:
-    return {
-        "tried": account.tried,
-        "dropped": dict(sorted(account.dropped.items())),
-        "prompt_tokens": account.prompt_tokens,
-        "generated_tokens": account.generated_tokens,
-    }
+def costs(rows: int, account: Account, spent: Spent, prices: "Prices | None") -> list[Value]:
+    """What a dataset took; without what the machine or the server does not tell."""
+    values = [Value("generate_seconds", spent.seconds, "seconds", "machine")]
+    if spent.seconds > 0:
+        values.append(Value("usable_rows_per_second", rows / spent.seconds, "rows/s", "machine"))
+        rate = account.generated_tokens / spent.seconds
+        values.append(Value("generated_tokens_per_second", rate, "tokens/s", "machine"))
+    values.append(Value("peak_memory", spent.peak_memory_bytes, "bytes", "machine"))
+    if spent.peak_gpu_memory_bytes is not None:
+        values.append(Value("peak_gpu_memory", spent.peak_gpu_memory_bytes, "bytes", "machine"))
+    for source, joules in (spent.joules or {}).items():
+        values.append(Value(f"energy.{source}", joules, "joules", "machine"))
+    if prices is not None:
+        price = prices.of(account.prompt_tokens, account.generated_tokens)
+        values.append(Value("price", price, prices.currency, "accounting"))
+    return values

@@ -21,24 +21,24 @@ class Given:
 class RealContexts:
     """All contexts in an order fixed by the seed, then once more, and so on.
 
-    With `find_answers` the first round gives each context with one of its candidates (in an order of its own), the
-    second with another, and when none is left all begins anew. So the first rows of a dataset are about as many
-    contexts, and as many answers, as there are.
+    With `find_answers` each context comes with up to `answers_in_turn` of its candidates (in an order of its own), one
+    after the other, before the next context; in the second round with as many others, and when none is left all begins
+    anew. So the first rows of a dataset are about many contexts, and still those about one are written together.
     """
 
     text: Sequence[str]
     seed: int
     find_answers: CandidateFinder | None = None
+    answers_in_turn: int = 1
     _taken: list[Given] = field(default_factory=list, repr=False)
     _rest: Iterator[Given] | None = field(default=None, repr=False)
 
-    def block(self, number: int, rows: int) -> list[Given]:
-        """`rows` contexts, those after the blocks before it; none where no context has a candidate answer."""
+    def at(self, number: int) -> Given | None:
+        """The one of that number; None where no context has a candidate answer."""
         if self._rest is None:
             self._rest = self._all()
-        missing = (number + 1) * rows - len(self._taken)
-        self._taken += islice(self._rest, max(0, missing))
-        return self._taken[number * rows : (number + 1) * rows]
+        self._taken += islice(self._rest, max(0, number + 1 - len(self._taken)))
+        return self._taken[number] if number < len(self._taken) else None
 
     def _all(self) -> Iterator[Given]:
         order = hash_order(len(self.text), "contexts", self.seed)
@@ -54,9 +54,9 @@ class RealContexts:
                 if index not in answers:
                     found = self.find_answers(self.text[index])
                     answers[index] = [found[i] for i in hash_order(len(found), "answers", self.seed, index)]
-                if used < len(answers[index]):
+                for answer in answers[index][used : used + self.answers_in_turn]:
                     given = True
-                    yield Given(self.text[index], answers[index][used])
+                    yield Given(self.text[index], answer)
             if not given and not used:
                 return
-            used = used + 1 if given else 0
+            used = used + self.answers_in_turn if given else 0

@@ -1,0 +1,120 @@
+"""Keys and values of rows that stand at different lengths, in one fixed buffer per layer.
+
+The caches of `transformers` grow by copying all they hold, once a token, and keep all rows at one length by padding. Here
+each row has a slot of its own and is written at its own place: nothing is copied, rows come and go, and what a row
+reads stands at the same positions however it came there.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from harness.errors import HarnessError
+
+
+class _Layer(CacheLayerMixin):
+    """One layer's part: keys and values [slots, heads, positions, size of a head]."""
+
+    def __init__(self, cache: "SlotCache") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.cache = cache
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        shape = (self.cache.slots, key_states.shape[1], self.cache.positions)
+        # Zeros: what is masked has weight 0, but 0 times the NaN of unset memory would be NaN.
+        self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
+        self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
+        self.is_initialized = True
+
+    def grow(self, more: int) -> None:
+        assert self.keys is not None and self.values is not None
+        self.keys = torch.nn.functional.pad(self.keys, (0, 0, 0, more))
+        self.values = torch.nn.functional.pad(self.values, (0, 0, 0, more))
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write [rows, heads, tokens, size] at the places set in the cache; all that the rows hold."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        rows = len(key_states)
+        at = (self.cache.row_index[:rows, None], slice(None), self.cache.places)
+        self.keys[at] = key_states.transpose(1, 2)
+        self.values[at] = value_states.transpose(1, 2)
+        return self.keys[:rows], self.values[:rows]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.cache.positions, 0
+
+    def get_seq_length(self) -> int:
+        return 0  # it differs by row: positions are always given
+
+    def get_max_length(self) -> int:
+        return self.cache.positions
+
+
+class SlotCache(Cache):
+    """Slots 0 .. slots - 1 of `positions` tokens each; a forward pass reads and extends the first few.
+
+    Before a pass `places` [rows, tokens] is set to where its tokens go; `mask` is what it is given. All positions are
+    read, masked or not: a part of them would have to be copied together in every layer, which takes longer. So the
+    buffer is to be as wide as its longest row needs, and grows.
+    """
+
+    def __init__(self, model: Any, slots: int, positions: int) -> None:
+        self.slots, self.positions = slots, positions
+        self.row_index = torch.arange(slots, device=model.device)
+        self.places = self.row_index[:0, None]
+        self._dtype = model.dtype
+        self._windows = attention_windows(model.config)
+        super().__init__(layers=[_Layer(self) for _ in range(model.config.get_text_config().num_hidden_layers)])  # type: ignore[no-untyped-call]
+
+    def grow(self, positions: int) -> None:
+        """Make room for longer rows; one layer after the other, for the memory of both is needed meanwhile."""
+        for layer in self.layers:
+            if layer.is_initialized:
+                layer.grow(positions - self.positions)
+        self.positions = positions
+
+    def mask(self) -> "torch.Tensor | dict[str, torch.Tensor]":
+        """What is added to the attention's scores [rows, 1, tokens, positions]: 0 where a token may look, else the
+        least number; by kind of layer where the model has several."""
+        query, key = self.places[:, None, :, None], torch.arange(self.positions, device=self.places.device)
+        masks = {}
+        for kind, window in self._windows.items():
+            seen = key <= query if window is None else (key <= query) & (key > query - window)
+            masks[kind] = torch.zeros(seen.shape, dtype=self._dtype, device=seen.device).masked_fill_(
+                ~seen, torch.finfo(self._dtype).min
+            )
+        return next(iter(masks.values())) if len(masks) == 1 else masks
+
+    def copy(self, rows: torch.Tensor, source: "SlotCache", source_rows: torch.Tensor, width: int) -> None:
+        """Give `rows` the first `width` positions of `source_rows`."""
+        for layer, other in zip(self.layers, source.layers, strict=True):
+            if not layer.is_initialized:
+                layer.lazy_initialization(other.keys, other.values)
+            layer.keys[rows, :, :width] = other.keys[source_rows, :, :width]
+            layer.values[rows, :, :width] = other.values[source_rows, :, :width]
+
+
+def attention_windows(config: Any) -> dict[str, int | None]:
+    """How far back each kind of layer looks, in tokens; None: to the beginning.
+
+    Raises:
+        HarnessError: a kind of layer that keeps something else than keys and values.
+    """
+    config = config.get_text_config()
+    kinds: Sequence[str] = sorted(set(getattr(config, "layer_types", None) or ()))
+    window = getattr(config, "sliding_window", None)
+    if not kinds:
+        return {"full_attention": window if getattr(config, "use_sliding_window", True) else None}
+    unknown = [kind for kind in kinds if kind not in ("full_attention", "sliding_attention")]
+    if unknown:
+        raise HarnessError(
+            f"PLM of type '{config.model_type}': layers of the kind '{unknown[0]}' keep no keys and values that the "
+            "`transformers` backend could run; use the backend 'vllm' or 'openai'"
+        )
+    return {kind: window if kind == "sliding_attention" else None for kind in kinds}
