@@ -10,6 +10,7 @@ and TGI passes over what it does not know, `top_k` among it.
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import itertools
 import json
@@ -18,6 +19,7 @@ import os
 import queue
 import random
 import re
+import ssl
 import sys
 import threading
 import time
@@ -177,7 +179,6 @@ class OpenAIServer:
         self._key = _key(spec)
         # A proxy of the environment leads out of this machine, not back to it.
         self._trust_env = not _is_loopback(urlsplit(spec.url).hostname or "")
-        self._tls = httpx.create_ssl_context(trust_env=self._trust_env)
         self._sent = 0
         self._answered = 0
         self._uncounted = 0
@@ -255,7 +256,7 @@ class OpenAIServer:
             headers=headers,
             timeout=None,  # `ask` bounds the whole
             limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
-            verify=self._tls,
+            verify=_tls(self._trust_env),
             trust_env=self._trust_env,
         )
 
@@ -541,6 +542,14 @@ def _key(spec: OpenAIGenerator) -> str:
             f"{spec.key_variable}, found others among them; set it anew"
         )
     return key
+
+
+@functools.cache
+def _tls(trust_env: bool) -> ssl.SSLContext:
+    """The certificates that httpx trusts, which take a while to read."""
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 def _is_loopback(host: str) -> bool:

@@ -455,20 +455,20 @@ def test_the_window_halves_once_for_all_that_were_under_way_and_grows_by_one_a_w
 
 
 def test_the_window_finds_the_room_that_a_server_has(server: Server) -> None:
-    server.plan(room=4, seconds=0.05)
+    server.plan(room=4, seconds=0.1)
     model = plm(server, attempts=50)
     found, sizes = [], []
-    for completion in model.generate(requests_for(60), FEW):
+    for completion in model.generate(requests_for(40), FEW):
         found.append(completion)
         sizes.append(model.window.size)
-    assert texts(in_order(found)) == [f"text {row} is here" for row in range(60)]
+    assert texts(in_order(found)) == [f"text {row} is here" for row in range(40)]
     assert model.provenance()["concurrency_reached"] == 32
-    assert min(sizes) <= 8  # without refusals to heed it would stay at 32
+    assert min(sizes) <= 16  # had it not heeded refusals, it would be 32
     server.plan()
     list(model.generate(requests_for(150), FEW))
     provenance = model.provenance()
     assert min(32, sizes[-1] + 1) <= cast(int, provenance["concurrency_last"])  # it goes on from call to call
-    assert provenance["requests_sent"] == 60 + 150 + cast(int, provenance["retries: 429"])
+    assert provenance["requests_sent"] == 40 + 150 + cast(int, provenance["retries: 429"])
 
 
 def test_whoever_stops_in_the_midst_has_paid_for_no_more_than_was_under_way(server: Server) -> None:
@@ -491,7 +491,7 @@ def test_what_is_under_way_is_broken_off_when_the_iterator_is_closed(server: Ser
     wait_for(lambda: len(server.seen()) == 5)  # the quick one has made room for a fourth slow one
     close(found)
     assert not [thread for thread in threading.enumerate() if thread.name == "openai"]
-    wait_for(lambda: [seen.get("gone") for seen in server.seen()] == [None, True, True, True, True])
+    wait_for(lambda: Counter(seen.get("gone", False) for seen in server.seen()) == {False: 1, True: 4})
 
 
 ENDINGS = {"left open": "", "raised": "1 / 0"}
