@@ -15,7 +15,7 @@ from harness.errors import HarnessError, did_you_mean, one_of
 from harness.files import canonical_json
 from harness.quality.measures import applicable
 from harness.resolve import ReplayedGenerator, ResolvedBoard, WritingGenerator
-from harness.spec import Size
+from harness.spec import OpenAIGenerator, Size
 from harness.stages import measure, profile, score, train
 from harness.stages.base import Stage
 from harness.stages.prompt import PROMPTING_METHODS, Prompt
@@ -178,6 +178,11 @@ def _replayed(plan: Plan, generator: ReplayedGenerator, task: RealTask) -> list[
 def _prompting(plan: Plan, generator: WritingGenerator, task: RealTask) -> list[Prompt]:
     """The PROMPTING baselines that the board wants and the prompt set allows; a note where it does not."""
     board = plan.board
+    wanted = {"prompting", "prompting-calibrated"} & set(board.baselines)
+    if isinstance(generator.spec, OpenAIGenerator) or generator.dtype is None:
+        if wanted:
+            plan.notes.append(f"no PROMPTING with {generator.name}: a server does not tell how likely a text is")
+        return []
     _, prompts = prompts_in_style(task.spec, generator.spec.prompts, generator.spec.style)
     place = (task, generator.spec, generator.place, generator.dtype)
     found = []
@@ -185,7 +190,6 @@ def _prompting(plan: Plan, generator: WritingGenerator, task: RealTask) -> list[
         found.append(Prompt(*place))
     if "prompting-calibrated" in board.baselines and prompts.classify:
         found.append(Prompt(*place, calibrated=True))
-    wanted = {"prompting", "prompting-calibrated"} & set(board.baselines)
     if len(found) < len(wanted):
         missing = "PROMPTING" if not found else "PROMPTING-CALIBRATED"
         plan.notes.append(f"no {missing} with {generator.name} for {task.name}: nothing in its prompt set fits")

@@ -3,7 +3,7 @@
 Every mistake is collected and reported at once; nothing is downloaded and no data are read here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,7 +13,8 @@ from harness.catalogue import LoadedTask, find, known_generators, load_task
 from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean, one_of
 from harness.files import named_path
-from harness.generators.locate import ModelPlace, locate_model, short_identity
+from harness.generators.base import SelfDebiasing
+from harness.generators.locate import ModelPlace, locate_model, server_place, short_identity
 from harness.machine import automatic_dtype
 from harness.quality.measures import DEFAULT_MEASURES, MEASURES
 from harness.spec import (
@@ -21,26 +22,30 @@ from harness.spec import (
     Board,
     Dtype,
     Generator,
+    OpenAIGenerator,
+    PromptSet,
     ReplayGenerator,
     Size,
     StudentEntry,
-    TransformersGenerator,
+    VllmGenerator,
+    WritingSpec,
     parse_board,
     problems_of,
 )
 from harness.students import StudentConfig, student_module, student_modules
 from harness.synthesis.answers import finder_version
 from harness.synthesis.prompts import prompts_in_style
+from harness.synthesis.recipe import decoding_of
 from harness.yaml_source import Problem, Source, raise_problems, read_yaml
 
 
 @dataclass(frozen=True)
 class WritingGenerator:
-    """A PLM and where it is."""
+    """A PLM and where it is. `dtype`: None where a server decides."""
 
-    spec: TransformersGenerator
+    spec: WritingSpec
     place: ModelPlace
-    dtype: Dtype
+    dtype: Dtype | None
 
     @property
     def name(self) -> str:
@@ -118,8 +123,11 @@ class _Resolver:
                 chosen, _ = prompts_in_style(task.spec, spec.prompts, spec.style)
                 if task.spec.family == "extractive-qa":
                     finder_version(chosen.candidates)
+                _check_backend(spec, chosen)
             except HarnessError as error:
                 self.wrong(("generators", index), str(error))
+        if isinstance(spec, OpenAIGenerator):
+            return WritingGenerator(spec, server_place(spec.url, spec.model), None)
         try:
             place = locate_model(spec.model, spec.revision, self.mirror, self.folder)
         except HarnessError as error:
@@ -227,6 +235,18 @@ class _Resolver:
                 self.wrong(("tasks", index), message)
 
 
+def _check_backend(spec: WritingSpec, prompts: PromptSet) -> None:
+    """Raises HarnessError where the backend cannot draw tokens as generator and prompt set say."""
+    if isinstance(spec, VllmGenerator):
+        from harness.generators.vllm_backend import check_decoding
+    elif isinstance(spec, OpenAIGenerator):
+        from harness.generators.openai_backend import check_decoding
+    else:
+        return
+    debiasing = SelfDebiasing(**prompts.self_debiasing.model_dump()) if prompts.self_debiasing else None
+    check_decoding(replace(decoding_of(spec), self_debiasing=debiasing))
+
+
 def resolve_board(name: str, mirror: Path | None) -> ResolvedBoard:
     """A board by name or path, resolved.
 
@@ -250,7 +270,7 @@ def resolve_board(name: str, mirror: Path | None) -> ResolvedBoard:
         "generators", [known[index].name if index in known else None for index in range(len(board.generators))]
     )
     resolver.unique("students", [entry.name or entry.student for entry in board.students])
-    if "all" in board.sizes and any(isinstance(spec, TransformersGenerator) for spec in known.values()):
+    if "all" in board.sizes and any(not isinstance(spec, ReplayGenerator) for spec in known.values()):
         resolver.wrong(("sizes",), "'all' has no meaning for a PLM that writes the data here; give a number of rows")
     if len(tasks) == len(board.tasks):
         resolver.learners(tasks, students)

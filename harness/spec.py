@@ -7,8 +7,10 @@ other files (does the named task exist? has it that prompt set?) is checked by `
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -219,6 +221,61 @@ class VllmGenerator(Writer):
     trust_remote_code: StrictBool = False
 
 
+def _server_url(value: str) -> str:
+    # No message shows the value: what is wrong with it can be a password.
+    if re.fullmatch(r"https?://[^/?#@\s\\]+(/[^?#\s]*)?", value) is None or len(value) > 1000:
+        raise ValueError(
+            "expected the base of a server, as http://localhost:8000/v1: http or https, without credentials, query and "
+            "fragment (the key comes from the environment variable 'key_variable')"
+        )
+    try:
+        parts = urlsplit(value)
+        reachable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        reachable = False
+    if not reachable:
+        raise ValueError("expected a host, and a port from 1 to 65535 if any, in the URL of the server")
+    return value.rstrip("/")
+
+
+def _variable(value: str) -> str:
+    # Neither does this one: it may be the key itself.
+    if re.fullmatch(r"[A-Z_][A-Z0-9_]{0,99}", value) is None:
+        raise ValueError("expected the name of an environment variable, as OPENAI_API_KEY, never the key itself")
+    return value
+
+
+class Prices(Spec):
+    """What a server charges for a million tokens read, and for a million written."""
+
+    prompt: float = Field(ge=0, le=1e9)
+    generated: float = Field(ge=0, le=1e9)
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="three letters, as in ISO 4217")
+
+    def of(self, prompt_tokens: int, generated_tokens: int) -> float:
+        """What so many tokens cost."""
+        return (prompt_tokens * self.prompt + generated_tokens * self.generated) / 1e6
+
+
+class OpenAIGenerator(Writer):
+    """A PLM behind a server that speaks the OpenAI protocol: vLLM, TGI, llama.cpp, OpenAI."""
+
+    backend: Literal["openai"]
+    url: Annotated[str, AfterValidator(_server_url)] = Field(description="base, as http://localhost:8000/v1")
+    model: Line = Field(min_length=1, description="its name on that server")
+    key_variable: Annotated[str, AfterValidator(_variable)] = Field(
+        "OPENAI_API_KEY", description="the environment variable that holds the key; unset: no key is sent"
+    )
+    concurrency: StrictInt = Field(32, ge=1, le=1024, description="the most requests at a time")
+    timeout: float = Field(120.0, gt=0, le=3600, description="seconds for a whole reply")
+    attempts: StrictInt = Field(8, ge=1, le=100, description="of one request")
+    prices: Prices | None = Field(None, description="per million tokens; none: not accounted for")
+    seeded: StrictBool = Field(True, description="send each row's `seed`; false for a server that refuses it")
+
+
+WritingSpec = TransformersGenerator | VllmGenerator | OpenAIGenerator
+
+
 class ReplayGenerator(Spec):
     """A dataset that somebody generated elsewhere, replayed as it is."""
 
@@ -234,7 +291,7 @@ class ReplayGenerator(Spec):
     license: Line | None = None
 
 
-Generator = Annotated[TransformersGenerator | VllmGenerator | ReplayGenerator, Field(discriminator="backend")]
+Generator = Annotated[WritingSpec | ReplayGenerator, Field(discriminator="backend")]
 
 
 def _size(value: Any) -> Any:

@@ -115,7 +115,7 @@ sedes: [1]
         "f:3: tasks[0].test_rows: expected a number greater than or equal to 2, found 1",
         "f:5: generators[0]: unknown generator 'gpt3'; did you mean 'gpt2'? (known: gpt2, gpt2-xl; or write one out)",
         "f:6: generators[1].backend: unknown backend 'repaly'; did you mean 'replay'? "
-        "(known: replay, transformers, vllm)",
+        "(known: openai, replay, transformers, vllm)",
         "f:7: generators[2].columns.txt: expected 'text', 'text_pair', 'label', 'id', 'context', 'question' or "
         "'answers', found 'txt'; did you mean 'text'?",
         f"f:9: sizes[0]: {rows} 0",
@@ -152,7 +152,7 @@ sedes: [1]
         (
             "[gpt2]",
             "[{name: x, model: y, backend: ~}]",
-            "generators[0].backend: unknown backend 'None' (known: replay, transformers, vllm)",
+            "generators[0].backend: unknown backend 'None' (known: openai, replay, transformers, vllm)",
         ),
         ("[gpt2]", "[[]]", "generators[0]: expected a mapping, found []"),
         ("[gpt2]", "gpt2", "generators: expected a list, found 'gpt2'"),

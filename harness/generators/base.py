@@ -80,6 +80,14 @@ class TextGenerator(Protocol):
         ...
 
 
+class PromptReader(TextGenerator, Protocol):
+    """A PLM that knows beforehand what it can read."""
+
+    def fits(self, prompt: str, max_new_tokens: int) -> bool:
+        """Whether it can read the prompt and write so many tokens after it."""
+        ...
+
+
 def in_order(completions: Iterable[tuple[int, Completion]]) -> list[Completion]:
     """All completions, by the numbers of their requests."""
     return [completion for _, completion in sorted(completions, key=lambda one: one[0])]

@@ -194,7 +194,9 @@ class _Batch:
         lengths = self.lengths[:slots, None]
         self._make_room(max(self.length[: self.used]))
         self.cache.places = lengths
-        logits = _forward(self.model, self.cache, self.last[: self.used].repeat_interleave(self.sides)[:, None], lengths)
+        logits = _forward(
+            self.model, self.cache, self.last[: self.used].repeat_interleave(self.sides)[:, None], lengths
+        )
         alive = self.alive[: self.used]
         self.lengths[:slots] += alive.repeat_interleave(self.sides)
         yield from self._take(torch.arange(self.used, device=self.device), logits)
@@ -285,7 +287,9 @@ def _read(model: Any, prompts: Sequence[Tokens], before: _Read) -> _Read:
     kept = [prompt for prompt in wanted if prompt in before.place]
     if len(kept) == len(wanted):
         return before
-    groups = [_with_donor(group, before) for group in share([prompt for prompt in wanted if prompt not in before.place])]
+    groups = [
+        _with_donor(group, before) for group in share([prompt for prompt in wanted if prompt not in before.place])
+    ]
     new = [prompt for group, _ in groups for prompt in group.prompts]
     place = {prompt: row for row, prompt in enumerate([*new, *kept])}
     cache = SlotCache(model, len(place), max(map(len, wanted)) + 1)

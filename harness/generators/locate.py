@@ -15,7 +15,7 @@ _WEIGHT_FILES = (".safetensors", ".json", ".txt", ".model", ".jinja")
 @dataclass(frozen=True)
 class ModelPlace:
     """A PLM that can be loaded: `source` and `revision` for `from_pretrained`, `identity` for keys and signatures.
-    `size_bytes`: of the weights, None for a hub model that is not here yet."""
+    `size_bytes`: of the weights, None for a hub model that is not here yet, 0 behind a server."""
 
     source: str
     revision: str | None
@@ -27,8 +27,15 @@ class ModelPlace:
         return self.revision is None
 
 
+def server_place(url: str, model: str) -> ModelPlace:
+    """A PLM behind a server, identified by what both are called: what runs there cannot be told from here."""
+    return ModelPlace(f"{model} at {url}", None, f"server:{url}#{model}", 0)
+
+
 def short_identity(place: ModelPlace) -> str:
-    """Eight characters for a signature: of the revision, or of the content of the files."""
+    """Eight characters for a signature: of the revision, of the content of the files, or of a server's name."""
+    if place.identity.startswith("server:"):
+        return hashlib.sha256(place.identity.encode()).hexdigest()[:8]
     return place.identity.rpartition("@")[2].removeprefix("files:")[:8]
 
 

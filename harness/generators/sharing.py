@@ -34,7 +34,9 @@ def share(prompts: Sequence[Tokens]) -> list[Group]:
     ordered = sorted(set(prompts))
     common = [shared_length(one, other) for one, other in pairwise(ordered)]
     limits = sorted({length for length in common if length})
-    limits = [limits[i * len(limits) // _CANDIDATES] for i in range(_CANDIDATES)] if len(limits) > _CANDIDATES else limits
+    limits = (
+        [limits[i * len(limits) // _CANDIDATES] for i in range(_CANDIDATES)] if len(limits) > _CANDIDATES else limits
+    )
     best = max(limits, key=lambda limit: _saved(common, limit), default=0)
     if not best or _saved(common, best) < _LEAST_SAVING * sum(map(len, ordered)):
         return [Group(tuple(ordered), 0)]

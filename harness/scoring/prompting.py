@@ -11,13 +11,11 @@ import numpy.typing as npt
 
 from harness.data.examples import Examples
 from harness.errors import HarnessError
-from harness.generators.base import Decoding, ScoredPrompt, TextGenerator, TextScorer
+from harness.generators.base import Decoding, PromptReader, Request, ScoredPrompt, TextScorer, in_order
 from harness.spec import Prompts, Style
 from harness.synthesis.prompts import CONTEXT, TEXT, fill
 
 _PLACEHOLDERS = re.compile(f"({CONTEXT}|{TEXT})")
-_CHARACTERS_PER_BLOCK = 40_000
-"""Of prompts that are read together: about 10,000 tokens, whose keys and values a large PLM has room for."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class PromptAnswerer:
     (an answer in quotes), it ends at the first that comes after something else.
     """
 
-    generator: TextGenerator
+    generator: PromptReader
     template: str
     style: Style
     stop: str | None
@@ -109,12 +107,8 @@ class PromptAnswerer:
         ]
         ends = tuple(end for end in (self.stop, "\n") if end)
         decoding = Decoding(self.max_new_tokens, top_k=1, stop=ends if self.style == "completion" else ())
-        answers = [""] * len(prompts)
-        for block in _blocks(prompts):
-            completions = self.generator.generate([prompts[row] for row in block], decoding, seed=0)
-            for row, completion in zip(block, completions, strict=True):
-                answers[row] = self._cut(completion.text, ends)
-        return answers
+        completions = self.generator.generate([Request(prompt, seed=0) for prompt in prompts], decoding)
+        return [self._cut(completion.text, ends) for completion in in_order(completions)]
 
     def _prompt(self, context: str, question: str) -> str:
         def cut(length: int) -> str:
@@ -137,13 +131,3 @@ class PromptAnswerer:
         for end in ends:
             text = text.partition(end)[0]
         return text.strip()
-
-
-def _blocks(prompts: Sequence[str]) -> list[list[int]]:
-    """Rows of prompts of similar length, the longest first, each block padded to at most so many characters."""
-    blocks: list[list[int]] = []
-    for row in sorted(range(len(prompts)), key=lambda row: len(prompts[row]), reverse=True):
-        if not blocks or (len(blocks[-1]) + 1) * len(prompts[blocks[-1][0]]) > _CHARACTERS_PER_BLOCK:
-            blocks.append([])
-        blocks[-1].append(row)
-    return blocks

@@ -9,14 +9,13 @@ from harness.data.real import RealTask
 from harness.generators.locate import ModelPlace
 from harness.profiling.latency import Predict
 from harness.scoring.prompting import PromptAnswerer, PromptClassifier
-from harness.spec import Dtype
-from harness.spec import TransformersGenerator as GeneratorSpec
+from harness.spec import Dtype, TransformersGenerator, VllmGenerator
 from harness.stages.base import Record, StageIO
 from harness.stages.score import write_scores
 from harness.synthesis.prompts import prompts_in_style
 
 if TYPE_CHECKING:
-    from harness.generators.transformers_backend import TransformersGenerator
+    from harness.generators.transformers_backend import TransformersGenerator as LoadedPlm
 
 PROMPTING_METHODS = ("PROMPTING", "PROMPTING-CALIBRATED")
 """The names of the baselines: the plain one, and the one calibrated by prompts without a text."""
@@ -32,7 +31,7 @@ class Prompt:
     version: ClassVar[int] = 1
 
     task: RealTask
-    generator: GeneratorSpec
+    generator: TransformersGenerator | VllmGenerator
     place: ModelPlace
     dtype: Dtype
     calibrated: bool = False
@@ -64,11 +63,10 @@ class Prompt:
             "version": self.version,
         }
 
-    def load(self, io: StageIO) -> "TransformersGenerator":
-        spec = self.generator
-        return io.generators.load(self.place, self.dtype, spec.style, spec.trust_remote_code)
+    def load(self, io: StageIO) -> "LoadedPlm":
+        return io.generators.scorer(self.generator, self.place, self.dtype)
 
-    def predictor(self, plm: "TransformersGenerator") -> Predict:
+    def predictor(self, plm: "LoadedPlm") -> Predict:
         """What maps rows to probabilities per label or, for extractive QA, to answers."""
         spec = self.generator
         chosen, prompts = prompts_in_style(self.task.spec, spec.prompts, spec.style)

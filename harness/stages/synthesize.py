@@ -23,7 +23,7 @@ from harness.spec import (
     ReplayGenerator,
     Task,
     TransformersGenerator,
-    Writer,
+    WritingSpec,
 )
 from harness.stages.base import Record, StageIO, write_values
 from harness.synthesis.answers import candidate_finder, finder_version
@@ -55,7 +55,7 @@ class Synthesize:
     version: ClassVar[int] = 1
 
     real: RealTask
-    generator: Writer
+    generator: WritingSpec
     place: ModelPlace
     dtype: Dtype | None
     rows: int
@@ -164,7 +164,7 @@ class Synthesize:
         chosen, drawing = recipe.prompt_set, recipe.decoding
         how = {
             "generator": self.generator.name,
-            "model": self.place.source if self.dtype is None else getattr(self.generator, "model", ""),
+            "model": self.generator.model,
             "model identity": self.place.identity,
             "backend": self.generator.backend,
             "dtype": self.dtype or "the server's",

@@ -222,8 +222,8 @@ class Synthesis:
         if completion.finish_reason == "unread":
             if self.given is None:
                 raise HarnessError(
-                    f"task '{self.recipe.task}': a prompt of {completion.prompt_tokens} tokens, and as much after it as "
-                    "the prompt set allows, are more than this PLM reads; shorten the prompt or 'max_new_tokens'"
+                    f"task '{self.recipe.task}': a prompt of {completion.prompt_tokens} tokens, and the new ones "
+                    "that the prompt set allows, are more than this PLM reads; shorten it or lower 'max_new_tokens'"
                 )
             return Try(None, "context too long", "unread", 0, 0, None)
         chosen, is_context = self.recipe.prompt_set, stream == CONTEXT
