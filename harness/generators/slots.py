@@ -1,7 +1,7 @@
 """Keys and values of rows that stand at different lengths, in one fixed buffer per layer.
 
-The caches of `transformers` grow by copying all they hold, once a token, and keep all rows at one length by padding. Here
-each row has a slot of its own and is written at its own place: nothing is copied, rows come and go, and what a row
+The caches of `transformers` grow by copying all they hold, once a token, and keep all rows at one length by padding.
+Here each row has a slot of its own and is written at its own place: nothing is copied, rows come and go, and what a row
 reads stands at the same positions however it came there.
 """
 
@@ -19,6 +19,8 @@ class _Layer(CacheLayerMixin):
 
     def __init__(self, cache: "SlotCache") -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.keys: Any
+        self.values: Any
         self.cache = cache
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -29,7 +31,6 @@ class _Layer(CacheLayerMixin):
         self.is_initialized = True
 
     def grow(self, more: int) -> None:
-        assert self.keys is not None and self.values is not None
         self.keys = torch.nn.functional.pad(self.keys, (0, 0, 0, more))
         self.values = torch.nn.functional.pad(self.values, (0, 0, 0, more))
 
@@ -39,7 +40,6 @@ class _Layer(CacheLayerMixin):
         """Write [rows, heads, tokens, size] at the places set in the cache; all that the rows hold."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        assert self.keys is not None and self.values is not None
         rows = len(key_states)
         at = (self.cache.row_index[:rows, None], slice(None), self.cache.places)
         self.keys[at] = key_states.transpose(1, 2)
@@ -70,11 +70,12 @@ class SlotCache(Cache):
         self.places = self.row_index[:0, None]
         self._dtype = model.dtype
         self._windows = attention_windows(model.config)
-        super().__init__(layers=[_Layer(self) for _ in range(model.config.get_text_config().num_hidden_layers)])  # type: ignore[no-untyped-call]
+        self._slot_layers = [_Layer(self) for _ in range(model.config.get_text_config().num_hidden_layers)]
+        super().__init__(layers=list(self._slot_layers))
 
     def grow(self, positions: int) -> None:
         """Make room for longer rows; one layer after the other, for the memory of both is needed meanwhile."""
-        for layer in self.layers:
+        for layer in self._slot_layers:
             if layer.is_initialized:
                 layer.grow(positions - self.positions)
         self.positions = positions
@@ -93,7 +94,7 @@ class SlotCache(Cache):
 
     def copy(self, rows: torch.Tensor, source: "SlotCache", source_rows: torch.Tensor, width: int) -> None:
         """Give `rows` the first `width` positions of `source_rows`."""
-        for layer, other in zip(self.layers, source.layers, strict=True):
+        for layer, other in zip(self._slot_layers, source._slot_layers, strict=True):
             if not layer.is_initialized:
                 layer.lazy_initialization(other.keys, other.values)
             layer.keys[rows, :, :width] = other.keys[source_rows, :, :width]
