@@ -7,11 +7,13 @@ alone, so on nothing that happens to stand beside it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from harness.generators.base import Decoding
+from harness.generators.capture import CapturedStep
 from harness.generators.sampling import bar_repeated_ngrams, debias, draw, draw_of, penalise_repeats, row_uniforms
 from harness.generators.sharing import Group, Tokens, share, shared_length
 from harness.generators.slots import SlotCache
@@ -27,7 +29,7 @@ SHRINK = 0.75
 library a new kernel."""
 
 _WIDTH_STEP = 16
-"""Positions by which the cache grows."""
+"""Positions by which the cache grows and shrinks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class _Batch:
         if decoding.repetition_penalty != 1.0 or decoding.no_repeat_ngram_size:
             shape = (places * self.sides, longest + decoding.max_new_tokens)
             self.ids = torch.zeros(shape, dtype=torch.long, device=device)
+        self.next_logits = CapturedStep(partial(_forward, model, self.cache), device)
         self.waiting = self._reading_order()
         self.read = _Read({}, None, None)
 
@@ -151,8 +154,11 @@ class _Batch:
         return (places[:, None] * self.sides + torch.arange(self.sides, device=self.device)).flatten()
 
     def _make_room(self, length: int) -> None:
-        if length > self.cache.positions:
-            self.cache.grow(-(-length // _WIDTH_STEP) * _WIDTH_STEP)
+        """Have the cache as wide as its longest row needs, in whole steps; wider by a third and more is too wide."""
+        positions = -(-length // _WIDTH_STEP) * _WIDTH_STEP
+        if not positions <= self.cache.positions < positions * 4 / 3:
+            self.cache.resize(positions)
+            self.next_logits.forget()
 
     def _enter(self, count: int) -> Iterator[tuple[int, Decoded]]:
         """Take waiting requests in, as many as are read in one pass, and draw their first tokens."""
@@ -173,7 +179,7 @@ class _Batch:
         self.read = _read(self.model, prompts, self.read)
         assert self.read.cache is not None and self.read.logits is not None
         rows = torch.tensor([self.read.place[prompt] for prompt in prompts], device=self.device)
-        self._make_room(max(map(len, prompts)))
+        self._make_room(max([*map(len, prompts), *self.length[:first]]))
         self.cache.copy(slots, self.read.cache, rows, max(map(len, prompts)))
         self.lengths[slots] = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         if self.ids is not None:
@@ -193,10 +199,8 @@ class _Batch:
         slots = self.used * self.sides
         lengths = self.lengths[:slots, None]
         self._make_room(max(self.length[: self.used]))
-        self.cache.places = lengths
-        logits = _forward(
-            self.model, self.cache, self.last[: self.used].repeat_interleave(self.sides)[:, None], lengths
-        )
+        ids = self.last[: self.used].repeat_interleave(self.sides)[:, None]
+        logits = self.next_logits(ids, lengths)
         alive = self.alive[: self.used]
         self.lengths[:slots] += alive.repeat_interleave(self.sides)
         yield from self._take(torch.arange(self.used, device=self.device), logits)
@@ -339,12 +343,18 @@ def _extend(model: Any, cache: SlotCache, tokens: Sequence[Tokens], starts: Sequ
     for row, (some, start) in enumerate(zip(tokens, starts, strict=True)):
         ids[row, longest - len(some) :] = torch.tensor(some)
         places[row, longest - len(some) :] = torch.arange(start, start + len(some))
-    ids, cache.places = ids.to(model.device), places.to(model.device)
-    return _forward(model, cache, ids, cache.places.masked_fill(cache.places == padding, 0))
+    return _forward(model, cache, ids.to(model.device), places.to(model.device), padding)
 
 
-def _forward(model: Any, cache: SlotCache, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Logits after the last token of each row, [rows, vocabulary]."""
+def _forward(
+    model: Any, cache: SlotCache, ids: torch.Tensor, places: torch.Tensor, padding: int | None = None
+) -> torch.Tensor:
+    """Logits after the last token of each row, [rows, vocabulary], of tokens [rows, tokens] written at their places.
+
+    `padding` is the place of tokens that are none.
+    """
+    cache.places = places
+    positions = places if padding is None else places.masked_fill(places == padding, 0)
     output = model(
         input_ids=ids,
         past_key_values=cache,

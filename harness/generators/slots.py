@@ -30,7 +30,8 @@ class _Layer(CacheLayerMixin):
         self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
         self.is_initialized = True
 
-    def grow(self, more: int) -> None:
+    def resize(self, positions: int) -> None:
+        more = positions - self.keys.shape[2]
         self.keys = torch.nn.functional.pad(self.keys, (0, 0, 0, more))
         self.values = torch.nn.functional.pad(self.values, (0, 0, 0, more))
 
@@ -61,7 +62,7 @@ class SlotCache(Cache):
 
     Before a pass `places` [rows, tokens] is set to where its tokens go; `mask` is what it is given. All positions are
     read, masked or not: a part of them would have to be copied together in every layer, which takes longer. So the
-    buffer is to be as wide as its longest row needs, and grows.
+    buffer is to be as wide as its longest row needs, and is resized.
     """
 
     def __init__(self, model: Any, slots: int, positions: int) -> None:
@@ -73,11 +74,11 @@ class SlotCache(Cache):
         self._slot_layers = [_Layer(self) for _ in range(model.config.get_text_config().num_hidden_layers)]
         super().__init__(layers=list(self._slot_layers))
 
-    def grow(self, positions: int) -> None:
-        """Make room for longer rows; one layer after the other, for the memory of both is needed meanwhile."""
+    def resize(self, positions: int) -> None:
+        """Make room for longer rows, or give room back; one layer after the other, for both need memory meanwhile."""
         for layer in self._slot_layers:
             if layer.is_initialized:
-                layer.grow(positions - self.positions)
+                layer.resize(positions)
         self.positions = positions
 
     def mask(self) -> "torch.Tensor | dict[str, torch.Tensor]":

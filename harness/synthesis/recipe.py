@@ -47,10 +47,10 @@ class Recipe:
         return self.labels or (QUESTION,)
 
     def decoding_of(self, stream: str) -> Decoding:
-        """A row that has come to the end of its question has no use for another token."""
+        """A row that has come to where it will be cut has no use for another token."""
         chosen = self.prompt_set
         # A completion prompt has opened the quotes; a chat reply may open them itself, and ends by itself.
-        stop = (chosen.stop,) if chosen.stop and self.style == "completion" else ()
+        stop = (chosen.stop or "\n",) if self.style == "completion" else ()
         if stream == CONTEXT:
             return replace(self.decoding, max_new_tokens=chosen.context_max_new_tokens, stop=stop)
         after = (chosen.cut_after,) if chosen.cut_after and self.style == "completion" else ()
