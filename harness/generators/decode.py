@@ -16,7 +16,7 @@ from harness.generators.base import Decoding
 from harness.generators.capture import CapturedStep
 from harness.generators.sampling import bar_repeated_ngrams, debias, draw, draw_of, penalise_repeats, row_uniforms
 from harness.generators.sharing import Group, Tokens, share, shared_length
-from harness.generators.slots import SlotCache
+from harness.generators.slots import Memory, SlotCache
 
 PREFILL_TOKENS = 4096
 """Prompt tokens read in one pass, padding included."""
@@ -30,6 +30,7 @@ library a new kernel."""
 
 _WIDTH_STEP = 16
 """Positions by which the cache grows and shrinks."""
+_TOO_WIDE = 4 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ class _Batch:
         self.next_logits = CapturedStep(partial(_forward, model, self.cache), device)
         self.waiting = self._reading_order()
         self.read = _Read({}, None, None)
+        # For what is read next, of what was read last, and for the beginnings that prompts share.
+        self.memory = [Memory() for _ in range(3)]
 
     def _reading_order(self) -> list[int]:
         """The requests from the last to the first to enter: those with equal prompts together, the longest first.
@@ -154,10 +157,14 @@ class _Batch:
         return (places[:, None] * self.sides + torch.arange(self.sides, device=self.device)).flatten()
 
     def _make_room(self, length: int) -> None:
-        """Have the cache as wide as its longest row needs, in whole steps; wider by a third and more is too wide."""
-        positions = -(-length // _WIDTH_STEP) * _WIDTH_STEP
-        if not positions <= self.cache.positions < positions * 4 / 3:
-            self.cache.resize(positions)
+        """Have the cache as wide as its longest row needs; wider by a third and more is too wide.
+
+        All of it moves when it is resized. So it grows by whole steps, or at once to where a row may end.
+        """
+        if not length <= self.cache.positions < _TOO_WIDE * (length + _WIDTH_STEP):
+            to_the_end = length + self.decoding.max_new_tokens
+            step = -(-length // _WIDTH_STEP) * _WIDTH_STEP
+            self.cache.resize(to_the_end if to_the_end < _TOO_WIDE * length else step)
             self.next_logits.forget()
 
     def _enter(self, count: int) -> Iterator[tuple[int, Decoded]]:
@@ -176,7 +183,9 @@ class _Batch:
         places = torch.arange(first, self.used, device=self.device)
         slots = self._slots(places)
         prompts = [prompt for number in numbers for prompt in self.requests[number].prompts]
-        self.read = _read(self.model, prompts, self.read)
+        read = _read(self.model, prompts, self.read, self.memory[0], self.memory[2])
+        if read is not self.read:
+            self.read, self.memory[:2] = read, self.memory[1::-1]
         assert self.read.cache is not None and self.read.logits is not None
         rows = torch.tensor([self.read.place[prompt] for prompt in prompts], device=self.device)
         self._make_room(max([*map(len, prompts), *self.length[:first]]))
@@ -282,10 +291,11 @@ class _Read:
     logits: torch.Tensor | None
 
 
-def _read(model: Any, prompts: Sequence[Tokens], before: _Read) -> _Read:
+def _read(model: Any, prompts: Sequence[Tokens], before: _Read, memory: Memory, memory_of_beginnings: Memory) -> _Read:
     """Have the model read every distinct prompt once, but for those read just before.
 
     What prompts of a group share is read first and copied to all of them. A prompt read before may begin alike too.
+    `memory` is not that of `before`.
     """
     wanted = list(dict.fromkeys(prompts))
     kept = [prompt for prompt in wanted if prompt in before.place]
@@ -296,14 +306,15 @@ def _read(model: Any, prompts: Sequence[Tokens], before: _Read) -> _Read:
     ]
     new = [prompt for group, _ in groups for prompt in group.prompts]
     place = {prompt: row for row, prompt in enumerate([*new, *kept])}
-    cache = SlotCache(model, len(place), max(map(len, wanted)) + 1)
+    cache = SlotCache(model, len(place), max(map(len, wanted)) + 1, memory)
     unread = [group for group, donor in groups if group.shared and donor is None]
     if unread:
-        beginnings = SlotCache(model, len(unread), max(group.shared for group in unread) + 1)
+        longest = max(group.shared for group in unread)
+        beginnings = SlotCache(model, len(unread), longest + 1, memory_of_beginnings)
         _extend(model, beginnings, [group.prompts[0][: group.shared] for group in unread], [0] * len(unread))
         rows = [place[prompt] for group in unread for prompt in group.prompts]
         source = [number for number, group in enumerate(unread) for _ in group.prompts]
-        _copy(cache, rows, beginnings, source, max(group.shared for group in unread))
+        _copy(cache, rows, beginnings, source, longest)
     for group, donor in groups:
         if donor is not None and before.cache is not None:
             rows = [place[prompt] for prompt in group.prompts]
@@ -318,12 +329,14 @@ def _read(model: Any, prompts: Sequence[Tokens], before: _Read) -> _Read:
 
 
 def _with_donor(group: Group, before: _Read) -> tuple[Group, int | None]:
-    """The group with a row of `before` that begins as its prompts do, for at least as long; None: there is none."""
+    """The group with a row of `before` that begins as its prompts do, and saves reading; None: there is none."""
     if not before.place:
         return group, None
     last = next(reversed(before.place))
     shared = min(shared_length(prompt, last) for prompt in group.prompts)
-    if not shared or shared < group.shared:
+    saves = len(group.prompts) * (group.shared - shared) < group.shared
+    # What is left of every prompt must be short, as what is left of the others: they are read in one pass.
+    if not saves or 2 * shared < min(map(len, group.prompts)):
         return group, None
     return Group(group.prompts, shared), before.place[last]
 

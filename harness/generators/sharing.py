@@ -13,7 +13,11 @@ _CANDIDATES = 32
 
 @dataclass(frozen=True)
 class Group:
-    """Prompts, each longer than the `shared` first tokens that they have in common (0: nothing worth sharing)."""
+    """Prompts, each longer than the `shared` first tokens that they have in common (0: nothing worth sharing).
+
+    A prompt alone among groups shares all but its last token with itself: so it is read with what others share, which
+    is as long, and not with the little that they differ in.
+    """
 
     prompts: tuple[Tokens, ...]
     shared: int
@@ -47,7 +51,10 @@ def share(prompts: Sequence[Tokens]) -> list[Group]:
         else:
             groups.append([place])
     return [
-        Group(tuple(ordered[place] for place in group), min((common[place] for place in group[:-1]), default=0))
+        Group(
+            tuple(ordered[place] for place in group),
+            min((common[place] for place in group[:-1]), default=len(ordered[group[0]]) - 1),
+        )
         for group in groups
     ]
 

@@ -5,6 +5,7 @@ Here each row has a slot of its own and is written at its own place: nothing is 
 reads stands at the same positions however it came there.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,20 +15,34 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 from harness.errors import HarnessError
 
 
+class Memory:
+    """Where caches that follow each other are laid out, so that memory is asked for and zeroed but once."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[int, str], torch.Tensor] = {}
+
+    def take(self, layer: int, name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """A tensor of that shape; what it holds is any finite numbers."""
+        size, buffer = math.prod(shape), self._buffers.get((layer, name))
+        if buffer is None or buffer.numel() < size:
+            # Zeros: what is masked has weight 0, but 0 times the NaN of unset memory would be NaN.
+            self._buffers[layer, name] = buffer = like.new_zeros(size + size // 4)
+        return buffer[:size].view(shape)
+
+
 class _Layer(CacheLayerMixin):
     """One layer's part: keys and values [slots, heads, positions, size of a head]."""
 
-    def __init__(self, cache: "SlotCache") -> None:
+    def __init__(self, cache: "SlotCache", number: int, memory: Memory) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.keys: Any
         self.values: Any
-        self.cache = cache
+        self.cache, self.number, self.memory = cache, number, memory
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         shape = (self.cache.slots, key_states.shape[1], self.cache.positions)
-        # Zeros: what is masked has weight 0, but 0 times the NaN of unset memory would be NaN.
-        self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
-        self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
+        self.keys = self.memory.take(self.number, "keys", (*shape, key_states.shape[-1]), key_states)
+        self.values = self.memory.take(self.number, "values", (*shape, value_states.shape[-1]), value_states)
         self.is_initialized = True
 
     def resize(self, positions: int) -> None:
@@ -65,13 +80,14 @@ class SlotCache(Cache):
     buffer is to be as wide as its longest row needs, and is resized.
     """
 
-    def __init__(self, model: Any, slots: int, positions: int) -> None:
+    def __init__(self, model: Any, slots: int, positions: int, memory: Memory | None = None) -> None:
         self.slots, self.positions = slots, positions
         self.row_index = torch.arange(slots, device=model.device)
         self.places = self.row_index[:0, None]
         self._dtype = model.dtype
         self._windows = attention_windows(model.config)
-        self._slot_layers = [_Layer(self) for _ in range(model.config.get_text_config().num_hidden_layers)]
+        layers, memory = model.config.get_text_config().num_hidden_layers, memory or Memory()
+        self._slot_layers = [_Layer(self, number, memory) for number in range(layers)]
         super().__init__(layers=list(self._slot_layers))
 
     def resize(self, positions: int) -> None:

@@ -21,6 +21,7 @@ class TransformersGenerator:
     """A PLM in memory. It completes prompts and scores them; both styles go through `render`."""
 
     def __init__(self, model: Any, tokenizer: Any, style: Style) -> None:
+        _fuse_activations(model)
         self.model = model
         self.tokenizer = tokenizer
         self.style = style
@@ -73,7 +74,6 @@ class TransformersGenerator:
                 f"PLM '{place.source}' is of type '{loaded.config.model_type}', which takes no positions: the "
                 "`transformers` backend cannot run it; use the backend 'vllm' or 'openai'"
             )
-        _fuse_activations(loaded)
         return cls(loaded.to("cuda" if on_gpu else "cpu"), tokenizer, style)
 
     @property
