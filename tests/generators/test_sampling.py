@@ -36,10 +36,13 @@ COUNTERS = torch.from_numpy(np.random.default_rng(12).normal(0, 2, (2, 32))).flo
 STRONG = SelfDebiasing(200.0, 0.01)
 GRID = [
     Decoding(1, top_p, top_k, temperature, self_debiasing=debiasing)
-    for top_p in (1.0, 0.9, 0.5, 0.05)
+    for debiasing, top_ps, temperatures in (
+        (None, (1.0, 0.9, 0.5, 0.05), (1.0, 0.6, 1.7)),
+        (STRONG, (1.0, 0.9, 0.05), (1.0, 1.7)),
+    )
+    for top_p in top_ps
     for top_k in (0, 7)
-    for temperature in (1.0, 0.6, 1.7)
-    for debiasing in (None, STRONG)
+    for temperature in temperatures
 ]
 
 
