@@ -120,14 +120,18 @@ class _Batch:
 
     def run(self) -> Iterator[tuple[int, Decoded]]:
         while self.waiting or self.used:
-            free = self.places - self.used + self.number[: self.used].count(-1)
+            free = self.places - self._going()
             if self.waiting and (free == self.places or free >= max(1, REFILL * self.places)):
                 self._compact()
                 yield from self._enter(min(free, len(self.waiting)))
-            elif not self.waiting and self.number[: self.used].count(-1) >= (1 - SHRINK) * self.used:
+            elif not self.waiting and self._going() <= SHRINK * self.used:
                 self._compact()
-            if self.used:
+            if self._going():
                 yield from self._step()
+
+    def _going(self) -> int:
+        """How many rows have not ended."""
+        return self.used - self.number[: self.used].count(-1)
 
     def _compact(self) -> None:
         """Bring the rows that go on to the first places."""
