@@ -29,6 +29,7 @@ from harness.generators.sampling import (
 )
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Counts = np.ndarray[Any, np.dtype[np.int64]]
 
 DRAWS = 200_000
 LOGITS = torch.from_numpy(np.random.default_rng(11).normal(0, 2, 32)).float()
@@ -65,7 +66,7 @@ def warped(logits: torch.Tensor, decoding: Decoding) -> Floats:
     return probabilities
 
 
-def fit(counts: np.ndarray[tuple[int], np.dtype[np.int64]], expected: Floats) -> float:
+def fit(counts: Counts, expected: Floats) -> float:
     """p-value of a chi-square test; outcomes that are expected fewer than ten times are one."""
     rare = expected * counts.sum() < 10
     observed = np.append(counts[~rare], counts[rare].sum())
@@ -78,12 +79,14 @@ def uniforms_of(rows: int, seed: int) -> torch.Tensor:
     return torch.rand((rows, UNIFORMS), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def drawn(logits: torch.Tensor, decoding: Decoding, rows: int, seed: int) -> "np.ndarray[tuple[int], Any]":
+def drawn(logits: torch.Tensor, decoding: Decoding, rows: int, seed: int) -> Counts:
     """How often each token is drawn in so many rows of the same logits."""
-    found: list[torch.Tensor] = []
-    # In parts that fit into the caches.
-    for some in uniforms_of(rows, seed).split(max(1, 2**17 // len(logits))):
-        found.append(draw(logits.expand(len(some), -1), decoding, some))
+    uniforms = uniforms_of(rows, seed)
+    part = max(1, 2**15 // len(logits))  # what fits into the caches
+    found = [
+        draw(logits.expand(len(some), -1), decoding, some)
+        for some in (uniforms[first : first + part] for first in range(0, rows, part))
+    ]
     return np.bincount(torch.cat(found).numpy(), minlength=len(logits))
 
 
@@ -113,17 +116,17 @@ def test_rows_with_other_logits_in_one_batch_each_draw_from_their_own() -> None:
         assert fit(counts, expected) > 0.01
 
 
-@pytest.mark.parametrize("decoding", [Decoding(1), Decoding(1, top_p=0.9), Decoding(1, top_p=0.8)], ids=name_of)
+@pytest.mark.parametrize("decoding", [Decoding(1), Decoding(1, top_p=0.9)], ids=name_of)
 def test_draws_from_a_wide_vocabulary_are_distributed_as_the_warpers_say(decoding: Decoding) -> None:
     """Probabilities so even that thousands of tokens are in the nucleus; counted in 40 classes of tokens."""
     logits = torch.from_numpy(np.random.default_rng(13).normal(0, 1, 50_257)).float()
     expected = warped(logits, decoding)
     assert np.count_nonzero(expected) > 4_000
-    counts = drawn(logits, decoding, 6_000, seed=17)
+    counts = drawn(logits, decoding, 4_000, seed=17)
     assert counts[expected == 0].sum() == 0
     for classes in (np.arange(50_257) * 40 // 50_257, np.argsort(np.argsort(-expected, kind="stable")) % 40):
-        wanted = np.bincount(classes, expected, minlength=40)
-        assert fit(np.bincount(classes, counts, minlength=40).astype(np.int64), wanted) > 0.01
+        observed, wanted = (np.bincount(classes, some, minlength=40) for some in (counts, expected))
+        assert fit(observed.astype(np.int64), wanted.astype(np.float64)) > 0.01
 
 
 @pytest.mark.parametrize("size", [5, 128, 129, 300, 1024])
@@ -214,7 +217,7 @@ def test_a_rows_uniforms_depend_on_its_seed_alone() -> None:
     for row, seed in enumerate(seeds):
         assert torch.equal(several[row], row_uniforms([seed], 7)[0])
         assert torch.equal(several[row, :3], row_uniforms([seed], 3)[0])
-    assert len(several.unique()) == 4 * 7 * UNIFORMS
+    assert len(np.unique(several.numpy())) == 4 * 7 * UNIFORMS
 
 
 def test_the_uniforms_of_a_row_of_its_steps_and_of_neighbouring_seeds_are_independent() -> None:
