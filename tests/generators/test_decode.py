@@ -103,7 +103,9 @@ def end_at_most_places(rows: Sequence[Sequence[int]]) -> int:
 @pytest.mark.parametrize(
     ("name", "attention", "places"),
     [
-        *((name, "eager", places) for name in CONFIGS for places in (1, 3, MANY)),
+        *((name, "eager", places) for name in CONFIGS for places in (3, MANY)),
+        ("gpt2", "eager", 1),
+        ("gemma2", "eager", 1),
         *((name, "sdpa", 3) for name in CONFIGS if name != "gemma2"),  # `transformers` advises against it there
     ],
 )
@@ -196,7 +198,7 @@ def test_greedy_rows_under_each_rule_are_those_of_generation(name: str, rules: d
     free = generated(model, REPEATING, 12)
     eos = end_at_most_places([row[:4] for row in free])
     expected = [generated(model, [prompt], 12, [eos], **rules)[0] for prompt in REPEATING]  # padding would count
-    assert expected != generated(model, REPEATING, 12, [eos]), "the rule must change something"
+    assert expected != [row[: (*row, eos).index(eos) + 1] for row in free], "the rule must change something"
     for places in (2, MANY):
         rows = decoded(model, requests_of(REPEATING), Decoding(12, top_k=1, **rules), some_ends([eos]), places)
         assert written(rows, eos) == expected
@@ -216,11 +218,11 @@ STRONG = SelfDebiasing(200.0, 0.01)
 
 
 def with_each(decodings: dict[str, Decoding], default: str) -> list[Any]:
-    """Every PLM with every decoding; by default GPT-2 and Gemma 2 with all and the others with the one named."""
+    """Every PLM with every decoding; by default GPT-2 with all and the others with the one named."""
     return [
         pytest.param(name, decoding, id=f"{name}-{key}", marks=[] if default_too else [pytest.mark.slow])
         for name, (key, decoding) in itertools.product(CONFIGS, decodings.items())
-        for default_too in [key == default or name in ("gpt2", "gemma2")]
+        for default_too in [key == default or name == "gpt2"]
     ]
 
 
@@ -237,7 +239,7 @@ def with_each(decodings: dict[str, Decoding], default: str) -> list[Any]:
 )
 def test_rows_are_the_same_in_any_number_of_places_in_any_order_and_in_part(name: str, decoding: Decoding) -> None:
     model = random_model(name)
-    prompts = PROMPTS * 2
+    prompts = PROMPTS
     counters = [[(9, 9, *prompt[1:]), prompt[::-1]] for prompt in prompts]
     requests = requests_of(prompts, counters if decoding.self_debiasing else None)
     ends = some_ends([1, 2, 3, 4], range(40, 46))
@@ -249,7 +251,7 @@ def test_rows_are_the_same_in_any_number_of_places_in_any_order_and_in_part(name
     random.Random(4).shuffle(order)
     shuffled = decoded(model, [requests[number] for number in order], decoding, ends, places=7)
     assert_equal(shuffled, [rows[number] for number in order])
-    part = order[:9]
+    part = order[:6]
     assert_equal(
         decoded(model, [requests[number] for number in part], decoding, ends, places=1), [rows[i] for i in part]
     )
@@ -280,14 +282,14 @@ def test_global_random_streams_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("shrink", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("refill", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("refill", [0.0, 1.0])
 @pytest.mark.parametrize("counters", [0, 2])
 def test_when_rows_are_let_in_and_put_together_changes_nothing(
     counters: int, refill: float, shrink: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = random_model("llama")
     decoding = Decoding(14, top_p=0.9, no_repeat_ngram_size=3, self_debiasing=STRONG if counters else None)
-    requests = requests_of(PROMPTS * 2, [[(9,), (5, 5, 5)]] * (2 * len(PROMPTS)) if counters else None)
+    requests = requests_of(PROMPTS, [[(9,), (5, 5, 5)]] * len(PROMPTS) if counters else None)
     ends = some_ends([1, 2, 3, 4], range(40, 46))
     rows = decoded(model, requests, decoding, ends)
     monkeypatch.setattr(decode_module, "SHRINK", shrink)
@@ -408,8 +410,8 @@ def debiased_rows(
     return result
 
 
-GREEDY = Decoding(8, top_k=1, self_debiasing=STRONG)
-DRAWN = Decoding(8, temperature=1.4, self_debiasing=STRONG)
+GREEDY = Decoding(6, top_k=1, self_debiasing=STRONG)
+DRAWN = Decoding(6, temperature=1.4, self_debiasing=STRONG)
 
 
 @pytest.mark.parametrize(
