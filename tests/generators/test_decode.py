@@ -244,7 +244,7 @@ def test_rows_are_the_same_in_any_number_of_places_in_any_order_and_in_part(name
     requests = requests_of(prompts, counters if decoding.self_debiasing else None)
     ends = some_ends([1, 2, 3, 4], range(40, 46))
     rows = decoded(model, requests, decoding, ends, places=64)
-    assert len({len(row.tokens) for row in rows}) > 7
+    assert len({len(row.tokens) for row in rows}) > 4
     assert {row.ended for row in rows} == {"eos", "stop", "length"}
     assert_equal(decoded(model, requests, decoding, ends, places=7), rows)
     order = list(range(len(requests)))
@@ -410,7 +410,7 @@ def debiased_rows(
     return result
 
 
-GREEDY = Decoding(6, top_k=1, self_debiasing=STRONG)
+GREEDY = Decoding(8, top_k=1, self_debiasing=STRONG)
 DRAWN = Decoding(6, temperature=1.4, self_debiasing=STRONG)
 
 
