@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait make two runs on one machine up to thirty times slower. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # PyTorch on Linux: large tensors in huge pages. To be given a gigabyte in small ones takes most of a second.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()  # here, where a reader that has left (`| head`) is no error

@@ -5,6 +5,7 @@ their places; prompts that repeat, and what prompts begin with alike, are read o
 alone, so on nothing that happens to stand beside it.
 """
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,14 +127,18 @@ class _Batch:
 
     def run(self) -> Iterator[tuple[int, Decoded]]:
         while self.waiting or self.used:
-            free = self.places - self.used + self.number[: self.used].count(-1)
+            free = self.places - self._going()
             if self.waiting and (free == self.places or free >= max(1, REFILL * self.places)):
                 self._compact()
                 yield from self._enter(min(free, len(self.waiting)))
-            elif not self.waiting and self.number[: self.used].count(-1) >= (1 - SHRINK) * self.used:
+            elif not self.waiting and self._going() <= SHRINK * self.used:
                 self._compact()
-            if self.used:
+            if self._going():
                 yield from self._step()
+
+    def _going(self) -> int:
+        """How many rows have not ended."""
+        return self.used - self.number[: self.used].count(-1)
 
     def _compact(self) -> None:
         """Bring the rows that go on to the first places."""
@@ -301,8 +306,9 @@ def _read(model: Any, prompts: Sequence[Tokens], before: _Read, memory: Memory, 
     kept = [prompt for prompt in wanted if prompt in before.place]
     if len(kept) == len(wanted):
         return before
+    donors = sorted(before.place)
     groups = [
-        _with_donor(group, before) for group in share([prompt for prompt in wanted if prompt not in before.place])
+        _with_donor(group, donors) for group in share([prompt for prompt in wanted if prompt not in before.place])
     ]
     new = [prompt for group, _ in groups for prompt in group.prompts]
     place = {prompt: row for row, prompt in enumerate([*new, *kept])}
@@ -318,7 +324,7 @@ def _read(model: Any, prompts: Sequence[Tokens], before: _Read, memory: Memory, 
     for group, donor in groups:
         if donor is not None and before.cache is not None:
             rows = [place[prompt] for prompt in group.prompts]
-            _copy(cache, rows, before.cache, [donor] * len(rows), group.shared)
+            _copy(cache, rows, before.cache, [before.place[donor]] * len(rows), group.shared)
     starts = [group.shared for group, _ in groups for _ in group.prompts]
     logits = _extend(model, cache, [prompt[start:] for prompt, start in zip(new, starts, strict=True)], starts)
     if kept and before.cache is not None and before.logits is not None:
@@ -328,17 +334,18 @@ def _read(model: Any, prompts: Sequence[Tokens], before: _Read, memory: Memory, 
     return _Read(place, cache, logits)
 
 
-def _with_donor(group: Group, before: _Read) -> tuple[Group, int | None]:
-    """The group with a row of `before` that begins as its prompts do, and saves reading; None: there is none."""
-    if not before.place:
-        return group, None
-    last = next(reversed(before.place))
-    shared = min(shared_length(prompt, last) for prompt in group.prompts)
+def _with_donor(group: Group, donors: Sequence[Tokens]) -> tuple[Group, Tokens | None]:
+    """The group with that of the sorted `donors` that begins as its prompts do for longest, if that saves reading;
+    None: there is none."""
+    first = group.prompts[0]
+    place = bisect(donors, first)  # what begins most alike stands next to it
+    donor = max(donors[max(0, place - 1) : place + 1], key=lambda one: shared_length(first, one), default=None)
+    shared = min(shared_length(prompt, donor) for prompt in group.prompts) if donor else 0
     saves = len(group.prompts) * (group.shared - shared) < group.shared
     # What is left of every prompt must be short, as what is left of the others: they are read in one pass.
     if not saves or 2 * shared < min(map(len, group.prompts)):
         return group, None
-    return Group(group.prompts, shared), before.place[last]
+    return Group(group.prompts, shared), donor
 
 
 def _copy(cache: SlotCache, rows: list[int], source: SlotCache, source_rows: list[int], width: int) -> None:

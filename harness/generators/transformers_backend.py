@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 
 from harness.errors import HarnessError
 from harness.generators.base import Completion, Decoding, FinishReason, Request, ScoredPrompt
@@ -58,7 +59,7 @@ class TransformersGenerator:
                 **attention,
                 **options,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
             raise HarnessError(
                 f"PLM '{place.source}' cannot be loaded: {reason}; expected a Hugging Face folder or hub model with "

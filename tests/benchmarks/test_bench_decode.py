@@ -13,7 +13,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.generators.base import Decoding, SelfDebiasing
-from harness.generators.decode import decode
+from harness.generators.decode import Ends, TokenRequest, decode
 from harness.generators.locate import locate_model
 from harness.generators.transformers_backend import TransformersGenerator
 
@@ -38,14 +38,17 @@ def ratio(ours: Callable[[], object], peer: Callable[[], object]) -> float:
 @pytest.mark.parametrize("counters", [1, 2])
 def test_bench_decode_with_counter_prompts(benchmark: BenchmarkFixture, counters: int) -> None:
     plm = TransformersGenerator.load(locate_model("embedded:review-gpt-7m", None, None), "float32", "completion", False)
-    main, *others = [plm.encode(prompt) for prompt in PROMPTS[: 1 + counters]]
-    endless = torch.zeros(plm.model.config.vocab_size, dtype=torch.bool)
+    main, *others = [tuple(plm.tokenizer(prompt).input_ids) for prompt in PROMPTS[: 1 + counters]]
+    flags = torch.zeros(plm.model.config.vocab_size, dtype=torch.bool)
+    endless = Ends(flags, flags)
+    together = [TokenRequest((main, *others), row) for row in range(ROWS)]
+    alone = [TokenRequest((one,), row) for row, one in enumerate(one for one in (main, *others) for _ in range(ROWS))]
 
     def debiased() -> None:
-        decode(plm.model, [main] * ROWS, DEBIASED, endless, [], 13, [others] * ROWS)
+        list(decode(plm.model, together, DEBIASED, endless, ROWS))
 
     def plain() -> None:
-        decode(plm.model, [one for one in (main, *others) for _ in range(ROWS)], PLAIN, endless, [], 13)
+        list(decode(plm.model, alone, PLAIN, endless, len(alone)))
 
     benchmark.pedantic(debiased, rounds=1, warmup_rounds=1)  # type: ignore[no-untyped-call]
     benchmark.extra_info["seconds_over_as_many_plain_rows"] = ratio(debiased, plain)

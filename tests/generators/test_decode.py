@@ -1,11 +1,10 @@
-"""The decode loop and the PLM backend against transformers' own generation, warpers and losses."""
+"""The decode loop against transformers' own generation, row by row, and against itself with other company."""
 
 import itertools
-import math
+import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,738 +12,563 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tokenizers.processors import TemplateProcessing
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
     GPT2Config,
-    LlamaConfig,
-    MistralConfig,
-    OPTConfig,
-    PreTrainedConfig,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
+    LogitsProcessorList,
+    MinNewTokensLengthLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
 )
 
-from harness.errors import HarnessError
 from harness.generators import decode as decode_module
-from harness.generators.base import Decoding, ScoredPrompt, SelfDebiasing
-from harness.generators.decode import UNIFORMS, Decoded, debias, decode, draw
-from harness.generators.locate import embedded_folder, locate_model
-from harness.generators.transformers_backend import TransformersGenerator
+from harness.generators.base import Decoding, SelfDebiasing
+from harness.generators.decode import Decoded, Ends, TokenRequest, decode
+from harness.generators.sampling import row_uniforms
+from harness.generators.sharing import Group, Tokens
+from tests.generators.test_sampling import LOGITS, debiased_slowly, fit, warped
+from tests.generators.tiny_plms import CONFIGS, VOCABULARY, generated, random_model
 
-VOCABULARY = 97
-SIZES: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-}
-CONFIGS: dict[str, PreTrainedConfig] = {
-    "gpt2": GPT2Config(vocab_size=VOCABULARY, n_positions=64, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3),
-    "llama": LlamaConfig(
-        vocab_size=VOCABULARY, intermediate_size=64, num_key_value_heads=2, initializer_range=0.3, **SIZES
-    ),
-    "opt": OPTConfig(vocab_size=VOCABULARY, ffn_dim=64, word_embed_proj_dim=32, init_std=0.3, **SIZES),
-    "mistral": MistralConfig(
-        vocab_size=VOCABULARY,
-        intermediate_size=64,
-        num_key_value_heads=2,
-        sliding_window=4,
-        initializer_range=0.3,
-        **SIZES,
-    ),
-}
-PROMPTS = [[5, 9, 2, 44], [7], [5, 9, 2, 44], [80, 81, 82, 83, 84, 85, 86], [3, 3], [60, 12, 9, 31, 7], [11, 12]]
-PROMPTS_OF_ONE_LENGTH = [[5, 9, 2], [7, 1, 30], [80, 81, 82], [5, 9, 2]]
+MANY = 64
+"""Places for more rows than any test has, unless it says so."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads cannot make models of this size faster, but wait for each other when other tests run beside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def random_model(name: str, attention: str = "eager") -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(7)
-        model: Any = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            CONFIGS[name], attn_implementation=attention
+def prompts_of_all_kinds() -> list[Tokens]:
+    """Lengths from 1 to 17, repeats, three beginnings that several share, and one prompt within another."""
+    stream = random.Random(3)
+    heads = [[stream.randrange(1, VOCABULARY) for _ in range(9)] for _ in range(3)]
+    prompts = [
+        tuple(
+            stream.choice(heads)[: stream.randrange(10)]
+            + [stream.randrange(1, VOCABULARY) for _ in range(stream.randrange(1, 9))]
         )
-        return model.eval()
+        for _ in range(20)
+    ]
+    return [*prompts, *prompts[:5], tuple(heads[0]), tuple(heads[0][:-1]), (7,)]
 
 
-def no_stop() -> torch.Tensor:
-    return torch.zeros(VOCABULARY, dtype=torch.bool)
+PROMPTS = prompts_of_all_kinds()
 
 
-def generated(model: Any, prompts: Sequence[list[int]], max_new_tokens: int, eos: int | None) -> list[list[int]]:
-    """What `model.generate` writes greedily after left-padded prompts; ends before the end token."""
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    model.generation_config.eos_token_id = None
-    output = model.generate(
-        ids,
-        attention_mask=mask,
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        pad_token_id=0,
-        eos_token_id=eos,
+def some_ends(eos: Sequence[int] = (), stop: Sequence[int] = ()) -> Ends:
+    """Flags of end tokens and of tokens with a stop string."""
+    flags = [torch.zeros(VOCABULARY, dtype=torch.bool) for _ in range(2)]
+    for flag, tokens in zip(flags, (eos, stop), strict=True):
+        flag[list(tokens)] = True
+    return Ends(*flags)
+
+
+NO_END = some_ends()
+
+
+def requests_of(
+    prompts: Sequence[Sequence[int]], counters: Sequence[Sequence[Sequence[int]]] | None = None, first_seed: int = 100
+) -> list[TokenRequest]:
+    return [
+        TokenRequest((tuple(prompt), *(tuple(counter) for counter in (counters[row] if counters else ()))), seed)
+        for row, (prompt, seed) in enumerate(zip(prompts, itertools.count(first_seed), strict=False))
+    ]
+
+
+def decoded(
+    model: Any, requests: Sequence[TokenRequest], decoding: Decoding, ends: Ends = NO_END, places: int = MANY
+) -> list[Decoded]:
+    """All rows, by the numbers of their requests."""
+    rows = list(decode(model, requests, decoding, ends, places))
+    assert sorted(number for number, _ in rows) == list(range(len(requests)))
+    return [row for _, row in sorted(rows, key=lambda one: one[0])]
+
+
+def written(rows: Sequence[Decoded], eos: int | None = None) -> list[list[int]]:
+    """The tokens of rows, with the end token of those that ended with one."""
+    assert all(row.ended != "eos" or eos is not None for row in rows)
+    return [[*row.tokens, *([eos] if row.ended == "eos" else [])] for row in rows]  # type: ignore[list-item]
+
+
+def assert_equal(rows: Sequence[Decoded], others: Sequence[Decoded]) -> None:
+    assert [(row.tokens, row.ended) for row in rows] == [(row.tokens, row.ended) for row in others]
+    assert [row.log_probability for row in rows] == pytest.approx(
+        [row.log_probability for row in others], rel=1e-4, abs=1e-4
     )
-    rows: list[list[int]] = output[:, longest:].tolist()
-    return [row[: row.index(eos)] if eos in row else row for row in rows]
 
 
-# --- (a) the loop
+def end_at_most_places(rows: Sequence[Sequence[int]]) -> int:
+    """The token that stands first at the most different places of the rows."""
+    firsts = {token: {row.index(token) for row in rows if token in row} for row in rows for token in row}
+    return max(firsts, key=lambda token: len(firsts[token]))
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS_OF_ONE_LENGTH], ids=["left padding", "one length"])
-@pytest.mark.parametrize("name", list(CONFIGS))
-def test_drawing_the_likeliest_token_only_writes_what_greedy_generation_writes(
-    name: str, prompts: list[list[int]], attention: str
+# --- greedy rows are those of `generate`
+
+
+@pytest.mark.parametrize(
+    ("name", "attention", "places"),
+    [
+        *((name, "eager", places) for name in CONFIGS for places in (3, MANY)),
+        ("gpt2", "eager", 1),
+        ("gemma2", "eager", 1),
+        *((name, "sdpa", 3) for name in CONFIGS if name != "gemma2"),  # `transformers` advises against it there
+    ],
+)
+def test_greedy_rows_are_those_of_generation_whichever_leave_and_enter_in_the_midst(
+    name: str, attention: str, places: int
 ) -> None:
     model = random_model(name, attention)
-    expected = generated(model, prompts, 20, None)
-    assert len({tuple(row) for row in expected}) == len({tuple(prompt) for prompt in prompts})
-    for decoding in (Decoding(20, top_k=1), Decoding(20, top_k=1, top_p=0.9, temperature=0.7)):
-        decoded = decode(model, prompts, decoding, no_stop(), [], seed=1)
-        assert decoded.tokens == expected
-        assert decoded.ended == ["length"] * len(prompts)
+    free = generated(model, PROMPTS, 16)
+    assert len({tuple(row) for row in free}) > 0.85 * len(set(PROMPTS))
+    eos = end_at_most_places(free)
+    stop = end_at_most_places([[token for token in row if token != eos] for row in free])
+    expected = generated(model, PROMPTS, 16, [eos, stop])
+    assert len({len(row) for row in expected}) > 3
+    rows = decoded(model, requests_of(PROMPTS), Decoding(16, top_k=1), some_ends([eos], [stop]), places)
+    assert written(rows, eos) == expected
+    assert [row.ended for row in rows] == [
+        "eos" if row[-1] == eos else "stop" if row[-1] == stop else "length" for row in expected
+    ]
+    assert {row.ended for row in rows} >= {"eos", "stop"}
 
 
-@pytest.mark.parametrize("name", list(CONFIGS))
-def test_rows_end_where_greedy_generation_ends_them_while_others_go_on(name: str) -> None:
-    model = random_model(name)
-    free = generated(model, PROMPTS, 20, None)
-    firsts = {token: {row.index(token) for row in free if token in row} for row in free for token in row}
-    eos = max(firsts, key=lambda token: len(firsts[token]))  # ends rows at as many different steps as there are
-    expected = generated(model, PROMPTS, 20, eos)
-    decoded = decode(model, PROMPTS, Decoding(20, top_k=1), no_stop(), [eos], seed=1)
-    assert decoded.tokens == expected
-    assert decoded.ended == ["eos" if eos in row else "length" for row in free]
-    assert len({len(row) for row in expected}) > 1
+def test_greedy_rows_are_not_changed_by_how_draws_would_be_made() -> None:
+    model = random_model("gpt2")
+    plain, other = (
+        decoded(model, requests_of(PROMPTS), decoding)
+        for decoding in (Decoding(9, top_k=1), Decoding(9, top_k=1, top_p=0.2, temperature=0.7))
+    )
+    assert_equal(plain, other)
+
+
+def test_rows_are_those_of_generation_where_the_cache_grows_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_module, "_WIDTH_STEP", 3)
+    model = random_model("llama")
+    free = generated(model, PROMPTS, 40)
+    eos = end_at_most_places(free)
+    rows = decoded(model, requests_of(PROMPTS), Decoding(40, top_k=1), some_ends([eos]), places=4)
+    assert written(rows, eos) == generated(model, PROMPTS, 40, [eos])
 
 
 def test_every_end_token_ends_a_row_and_the_last_token_that_fits_does_too() -> None:
     model = random_model("gpt2")
-    (free,) = generated(model, PROMPTS[:1], 6, None)
-    for ends, length in (([free[2], free[4]], 2), ([free[5]], 5)):
-        decoded = decode(model, PROMPTS[:1], Decoding(6, top_k=1), no_stop(), ends, seed=1)
-        assert (decoded.tokens, decoded.ended) == ([free[:length]], ["eos"])
+    (free,) = generated(model, PROMPTS[:1], 6)
+    assert len({*free[:3], *free[4:]}) == 5
+    for ends, length in ((free[2:5:2], 2), ([free[5]], 5)):
+        (row,) = decoded(model, requests_of(PROMPTS[:1]), Decoding(6, top_k=1), some_ends(ends))
+        assert (row.tokens, row.ended) == (free[:length], "eos")
 
 
 def test_a_row_that_ends_at_once_has_no_tokens() -> None:
     model = random_model("gpt2")
-    (free,) = generated(model, PROMPTS[:1], 1, None)
-    decoded = decode(model, PROMPTS[:1], Decoding(6, top_k=1), no_stop(), free, seed=1)
-    assert (decoded.tokens, decoded.ended) == ([[]], ["eos"])
-    assert decoded.log_probability[0] < 0
+    (free,) = generated(model, PROMPTS[:1], 1)
+    (row,) = decoded(model, requests_of(PROMPTS[:1]), Decoding(6, top_k=1), some_ends(free))
+    assert (row.tokens, row.ended) == ([], "eos")
+    assert row.log_probability < 0
 
 
-@pytest.mark.parametrize("name", list(CONFIGS))
-def test_leaving_ended_rows_in_or_out_of_the_batch_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_token_is_kept_and_one_that_is_an_end_token_too_is_not() -> None:
+    model = random_model("gpt2")
+    (free,) = generated(model, PROMPTS[:1], 4)
+    requests = requests_of(PROMPTS[:1])
+    (stopped,) = decoded(model, requests, Decoding(4, top_k=1), some_ends([], free[2:3]))
+    assert (stopped.tokens, stopped.ended) == (free[:3], "stop")
+    (both,) = decoded(model, requests, Decoding(4, top_k=1), some_ends(free[2:3], free[2:3]))
+    assert (both.tokens, both.ended) == (free[:2], "eos")
+
+
+def test_nothing_is_asked_of_the_model_without_requests() -> None:
+    assert list(decode(None, [], Decoding(3), NO_END, 4)) == []
+
+
+# --- the rules on repetition and on the least length
+
+RULES = [
+    {"repetition_penalty": 1.7},
+    {"repetition_penalty": 0.8},
+    {"no_repeat_ngram_size": 1},
+    {"no_repeat_ngram_size": 2},
+    {"no_repeat_ngram_size": 3},
+    {"min_new_tokens": 5},
+    {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "min_new_tokens": 4},
+]
+# A prompt with what it will repeat, one of a single token, and those of other lengths.
+REPEATING: list[Tokens] = [(5, 9, 5, 9, 5), (7,), (80, 81, 82, 80, 81, 82, 80, 81), (3, 3), (60, 12, 9, 31, 7), (7, 5)]
+
+
+@pytest.mark.parametrize("rules", RULES, ids=lambda rules: " ".join(f"{key} {value}" for key, value in rules.items()))
+@pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
+def test_greedy_rows_under_each_rule_are_those_of_generation(name: str, rules: dict[str, Any]) -> None:
     model = random_model(name)
-    prompts = PROMPTS * 8
-    ends = no_stop()
-    ends[::6] = True
-    results: list[Decoded] = []
-    for share in (0.0, decode_module.SHRINK, 1.0):
-        monkeypatch.setattr(decode_module, "SHRINK", share)
-        results.append(decode(model, prompts, Decoding(24, top_p=0.9), ends, [1], seed=5))
-    first = results[0]
-    assert len({len(row) for row in first.tokens}) > 5
-    for other in results[1:]:
-        assert (other.tokens, other.ended) == (first.tokens, first.ended)
-        assert other.log_probability == pytest.approx(first.log_probability, rel=1e-5)
+    free = generated(model, REPEATING, 12)
+    eos = end_at_most_places([row[:4] for row in free])
+    expected = [generated(model, [prompt], 12, [eos], **rules)[0] for prompt in REPEATING]  # padding would count
+    assert expected != [row[: (*row, eos).index(eos) + 1] for row in free], "the rule must change something"
+    for places in (2, MANY):
+        rows = decoded(model, requests_of(REPEATING), Decoding(12, top_k=1, **rules), some_ends([eos]), places)
+        assert written(rows, eos) == expected
+
+
+def test_a_stop_token_ends_a_row_before_its_least_length() -> None:
+    model = random_model("gpt2")
+    (free,) = generated(model, PROMPTS[:1], 3)
+    (row,) = decoded(model, requests_of(PROMPTS[:1]), Decoding(8, top_k=1, min_new_tokens=6), some_ends([], free[1:2]))
+    assert (row.tokens, row.ended) == (free[:2], "stop")
+
+
+# --- every row by itself
+
+
+STRONG = SelfDebiasing(200.0, 0.01)
+
+
+def with_each(decodings: dict[str, Decoding], default: str) -> list[Any]:
+    """Every PLM with every decoding; by default GPT-2 with all and the others with the one named."""
+    return [
+        pytest.param(name, decoding, id=f"{name}-{key}", marks=[] if default_too else [pytest.mark.slow])
+        for name, (key, decoding) in itertools.product(CONFIGS, decodings.items())
+        for default_too in [key == default or name == "gpt2"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "decoding"),
+    with_each(
+        {
+            "top-p": Decoding(14, top_p=0.9),
+            "rules": Decoding(14, 0.8, 30, 1.4, repetition_penalty=1.2, no_repeat_ngram_size=2),
+            "debiased": Decoding(14, top_p=0.9, self_debiasing=STRONG),
+        },
+        default="rules",
+    ),
+)
+def test_rows_are_the_same_in_any_number_of_places_in_any_order_and_in_part(name: str, decoding: Decoding) -> None:
+    model = random_model(name)
+    prompts = PROMPTS
+    counters = [[(9, 9, *prompt[1:]), prompt[::-1]] for prompt in prompts]
+    requests = requests_of(prompts, counters if decoding.self_debiasing else None)
+    ends = some_ends([1, 2, 3, 4], range(40, 46))
+    rows = decoded(model, requests, decoding, ends, places=64)
+    assert len({len(row.tokens) for row in rows}) > 4
+    assert {row.ended for row in rows} == {"eos", "stop", "length"}
+    assert_equal(decoded(model, requests, decoding, ends, places=7), rows)
+    order = list(range(len(requests)))
+    random.Random(4).shuffle(order)
+    shuffled = decoded(model, [requests[number] for number in order], decoding, ends, places=7)
+    assert_equal(shuffled, [rows[number] for number in order])
+    part = order[:6]
+    assert_equal(
+        decoded(model, [requests[number] for number in part], decoding, ends, places=1), [rows[i] for i in part]
+    )
+
+
+def test_a_row_depends_on_its_seed_and_on_no_other() -> None:
+    model = random_model("gpt2")
+    prompt = PROMPTS[0]
+    seeds = [5, 6, 5, 2**40]
+    rows = decoded(model, [TokenRequest((prompt,), seed) for seed in seeds], Decoding(10))
+    assert rows[0] == rows[2]
+    assert len({tuple(row.tokens) for row in rows}) == 3
+    beside_others = decoded(model, [*requests_of(PROMPTS, first_seed=900), TokenRequest((prompt,), 6)], Decoding(10))
+    assert_equal(beside_others[-1:], rows[1:2])
+
+
+def test_a_longer_limit_draws_the_same_tokens_first() -> None:
+    model = random_model("gpt2")
+    short, long = (decoded(model, requests_of(PROMPTS), Decoding(tokens, top_p=0.9)) for tokens in (5, 12))
+    assert [row.tokens for row in short] == [row.tokens[:5] for row in long]
+
+
+def test_global_random_streams_are_left_alone() -> None:
+    model = random_model("gpt2")
+    state = torch.get_rng_state()
+    decoded(model, requests_of(PROMPTS), Decoding(10))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("shrink", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("refill", [0.0, 1.0])
+@pytest.mark.parametrize("counters", [0, 2])
+def test_when_rows_are_let_in_and_put_together_changes_nothing(
+    counters: int, refill: float, shrink: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model("llama")
+    decoding = Decoding(14, top_p=0.9, no_repeat_ngram_size=3, self_debiasing=STRONG if counters else None)
+    requests = requests_of(PROMPTS, [[(9,), (5, 5, 5)]] * len(PROMPTS) if counters else None)
+    ends = some_ends([1, 2, 3, 4], range(40, 46))
+    rows = decoded(model, requests, decoding, ends)
+    monkeypatch.setattr(decode_module, "SHRINK", shrink)
+    monkeypatch.setattr(decode_module, "REFILL", refill)
+    monkeypatch.setattr(decode_module, "PREFILL_TOKENS", 40)
+    assert_equal(decoded(model, requests, decoding, ends, places=8), rows)
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_a_rows_log_probability_is_that_of_a_forward_pass_over_its_tokens(name: str) -> None:
     model = random_model(name)
-    decoding = Decoding(12, top_p=0.95, top_k=40, temperature=1.3)
-    free = decode(model, PROMPTS * 3, decoding, no_stop(), [], seed=3)
-    (eos, _), *_ = Counter(token for row in free.tokens for token in row).most_common(1)
-    decoded = decode(model, PROMPTS * 3, decoding, no_stop(), [eos], seed=3)
-    assert {"eos", "length"} == set(decoded.ended)
-    rows = zip(PROMPTS * 3, decoded.tokens, decoded.ended, decoded.log_probability, strict=True)
-    for prompt, tokens, ended, log_probability in rows:
-        written = [*tokens, *([eos] if ended == "eos" else [])]
+    decoding = Decoding(12, top_p=0.95, top_k=40, temperature=1.3, repetition_penalty=1.2)
+    requests = requests_of(PROMPTS)
+    free = decoded(model, requests, decoding)
+    (eos, _), *_ = Counter(token for row in free for token in row.tokens).most_common(1)
+    rows = decoded(model, requests, decoding, some_ends([eos]), places=5)
+    assert {row.ended for row in rows} == {"eos", "length"}
+    for prompt, tokens, row in zip(PROMPTS, written(rows, eos), rows, strict=True):
         with torch.inference_mode():
-            log_p = model(torch.tensor([prompt + written])).logits[0].double().log_softmax(-1)
-        expected = sum(float(log_p[len(prompt) - 1 + step, token]) for step, token in enumerate(written))
-        assert log_probability == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_seed_alone_decides_what_is_drawn() -> None:
-    model = random_model("gpt2")
-    one, again, other = (decode(model, PROMPTS, Decoding(10), no_stop(), [], seed=seed) for seed in (1, 1, 2))
-    assert one == again
-    assert one.tokens != other.tokens
-    state = torch.get_rng_state()
-    decode(model, PROMPTS, Decoding(10), no_stop(), [], seed=1)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-# --- (b) the draw
-
-DRAWS = 200_000
-LOGITS = torch.from_numpy(np.random.default_rng(11).normal(0, 2, 32)).float()
-GRID = [
-    Decoding(1, top_p, top_k, temperature)
-    for top_p in (1.0, 0.9, 0.5, 0.05)
-    for top_k in (0, 7)
-    for temperature in (1.0, 0.6, 1.7)
-]
-
-
-def warped(logits: torch.Tensor, decoding: Decoding) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """The distribution that transformers' own warpers leave, in the order in which `generate` applies them."""
-    scores = logits[None].double()
-    ids = torch.zeros((1, 1), dtype=torch.long)
-    if decoding.temperature != 1.0:
-        scores = TemperatureLogitsWarper(decoding.temperature)(ids, scores)
-    if decoding.top_k:
-        scores = TopKLogitsWarper(decoding.top_k)(ids, scores)
-    if decoding.top_p < 1.0:
-        scores = TopPLogitsWarper(decoding.top_p)(ids, scores)
-    probabilities: np.ndarray[tuple[int], np.dtype[np.float64]] = scores.softmax(-1)[0].numpy()
-    return probabilities
-
-
-def fit(counts: np.ndarray[tuple[int], np.dtype[np.int64]], expected: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """p-value of a chi-square test; outcomes that are expected fewer than ten times are one."""
-    rare = expected * counts.sum() < 10
-    observed = np.append(counts[~rare], counts[rare].sum())
-    wanted = np.append(expected[~rare], expected[rare].sum()) * counts.sum()
-    kept = wanted > 0
-    return float(stats.chisquare(observed[kept], wanted[kept]).pvalue) if kept.sum() > 1 else 1.0
-
-
-@pytest.mark.parametrize("decoding", GRID, ids=lambda d: f"p{d.top_p} k{d.top_k} t{d.temperature}")
-def test_draws_are_distributed_as_transformers_warpers_say(decoding: Decoding) -> None:
-    uniforms = torch.rand((DRAWS, UNIFORMS), generator=torch.Generator().manual_seed(17), dtype=torch.float64)
-    tokens = draw(LOGITS.expand(DRAWS, -1), decoding, uniforms)
-    counts = np.bincount(tokens.numpy(), minlength=len(LOGITS))
-    expected = warped(LOGITS, decoding)
-    assert counts[expected == 0].sum() == 0
-    assert fit(counts, expected) > 0.001
-
-
-def test_rows_with_other_logits_in_one_batch_each_draw_from_their_own() -> None:
-    logits = torch.stack([LOGITS, LOGITS.flip(0), LOGITS * 3])
-    decoding = Decoding(1, top_p=0.8, top_k=20, temperature=1.2)
-    uniforms = torch.rand((DRAWS, UNIFORMS), generator=torch.Generator().manual_seed(18), dtype=torch.float64)
-    tokens = draw(logits.repeat(DRAWS // 3 + 1, 1)[:DRAWS], decoding, uniforms)
-    for row in range(3):
-        counts = np.bincount(tokens[row::3].numpy(), minlength=len(LOGITS))
-        expected = warped(logits[row], decoding)
-        assert counts[expected == 0].sum() == 0
-        assert fit(counts, expected) > 0.001
-
-
-@pytest.mark.parametrize("decoding", [Decoding(1), Decoding(1, top_p=0.9), Decoding(1, top_p=0.9, top_k=3)])
-@pytest.mark.parametrize("extreme", [0.0, 1.0 - 2.0**-53])
-def test_the_ends_of_the_uniforms_range_draw_a_token_of_the_support(decoding: Decoding, extreme: float) -> None:
-    logits = torch.full((1, 50_000), -30.0)
-    logits[0, [5, 400, 49_000]] = torch.tensor([1.0, 0.5, 0.0])
-    logits[0, [0, 49_999]] = -torch.inf
-    token = draw(logits, decoding, torch.full((1, UNIFORMS), extreme, dtype=torch.float64))
-    assert warped(logits[0], decoding)[int(token)] > 0
+            log_p = model(torch.tensor([[*prompt, *tokens]])).logits[0].double().log_softmax(-1)
+        expected = sum(float(log_p[len(prompt) - 1 + step, token]) for step, token in enumerate(tokens))
+        assert row.log_probability == pytest.approx(expected, rel=1e-4)
 
 
 class FixedLogits:
-    """A model whose every token has the same distribution, whatever stands before it."""
+    """A model without layers, whose every token has the same distribution, whatever stands before it."""
 
     device = torch.device("cpu")
+    dtype = torch.float32
+    config = GPT2Config(n_layer=0)
 
-    def batch_select_indices(self, rows: torch.Tensor) -> None:
-        pass
+    def __init__(self, logits: torch.Tensor) -> None:
+        self.logits = logits
 
     def __call__(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
-        logits = LOGITS[:8].expand(len(input_ids), 1, 8)
-        return SimpleNamespace(logits=logits, past_key_values=self)
+        return SimpleNamespace(logits=self.logits.expand(len(input_ids), 1, -1))
 
 
-def test_tokens_of_one_row_and_of_neighbouring_rows_are_drawn_independently() -> None:
-    decoded = decode(FixedLogits(), [[1]] * 20_000, Decoding(10), torch.zeros(8, dtype=torch.bool), [], seed=19)
-    tokens = np.array(decoded.tokens)
+def test_tokens_of_one_row_and_of_neighbouring_seeds_are_drawn_independently() -> None:
+    ends = Ends(torch.zeros(8, dtype=torch.bool), torch.zeros(8, dtype=torch.bool))
+    rows = decoded(FixedLogits(LOGITS[:8]), requests_of([(1,)] * 20_000), Decoding(10), ends, places=2048)
+    tokens = np.array([row.tokens for row in rows])
     counts = np.bincount(tokens.ravel(), minlength=8)
-    assert tokens.size == DRAWS
-    assert fit(counts, warped(LOGITS[:8], Decoding(10))) > 0.001
+    assert tokens.size == 200_000
+    assert fit(counts, warped(LOGITS[:8], Decoding(10))) > 0.01
     for one, next_one in ((tokens[:, :-1], tokens[:, 1:]), (tokens[:-1], tokens[1:])):
         together = np.bincount((8 * one + next_one).ravel(), minlength=64).reshape(8, 8)
-        assert stats.chi2_contingency(together).pvalue > 0.001
+        assert stats.chi2_contingency(together).pvalue > 0.01
 
 
-def test_the_greedy_draw_takes_the_first_of_equals_whatever_the_uniforms() -> None:
-    logits = torch.zeros((DRAWS, 5))
-    logits[:, [1, 3]] = 2.0
-    uniforms = torch.rand((DRAWS, UNIFORMS), generator=torch.Generator().manual_seed(20), dtype=torch.float64)
-    assert set(draw(logits, Decoding(1, top_k=1), uniforms).tolist()) == {1}
+def test_the_log_probability_of_a_token_next_to_impossible_is_its_own() -> None:
+    """Where a rule bars the one likely token, what is drawn has a probability that is 0 in float32."""
+    logits = torch.tensor([300.0, 0.0, -1.0])
+    decoding = Decoding(1, top_k=1, no_repeat_ngram_size=1)
+    ends = Ends(torch.zeros(3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool))
+    (row,) = decoded(FixedLogits(logits), requests_of([(0,)]), decoding, ends)
+    assert row.tokens == [1]
+    assert row.log_probability == pytest.approx(-300.0)
 
 
-# --- (c) self-debiasing
+# --- self-debiasing
+
+DEBIASED_PROMPTS: list[Tokens] = [
+    (5, 9, 2, 44),
+    (7,),
+    (5, 9, 2, 44),
+    (80, 81, 82, 83, 84, 85, 86),
+    (3, 3),
+    (60, 12, 9, 31, 7),
+    (11, 12),
+]
+COUNTERS: list[list[Tokens]] = [[(9, 9, 9, 30), (61,)] for _ in DEBIASED_PROMPTS]
+COUNTERS[1] = [(2, 4, 6, 8, 10, 12, 14, 16, 18), (7, 7)]
+COUNTERS[4] = [(3, 4), (80, 81, 82, 83, 84)]
 
 
-def test_debias_of_a_case_worked_by_hand() -> None:
-    # p = (5, 3, 2) / 10 and p_b = (2, 3, 5) / 10: the counter label makes the third token likelier, by 0.3.
-    logits = torch.tensor([[[5.0, 3.0, 2.0]], [[2.0, 3.0, 5.0]]]).log()
-    halved = debias(logits, SelfDebiasing(decay=math.log(2) / 0.3, epsilon=0.01))  # alpha = (1, 1, 1/2)
-    assert halved.exp()[0].tolist() == pytest.approx([5 / 9, 3 / 9, 1 / 9])
-    least = debias(logits, SelfDebiasing(decay=200, epsilon=0.1))  # exp(-60) < 0.1: p alpha = (5, 3, 0.2) / 10
-    assert least.exp()[0].tolist() == pytest.approx([5 / 8.2, 3 / 8.2, 0.2 / 8.2])
-    untouched = debias(logits, SelfDebiasing(decay=0, epsilon=0.01))
-    assert untouched.exp()[0].tolist() == pytest.approx([0.5, 0.3, 0.2])
-
-
-def debiased_slowly(logits: np.ndarray[Any, Any], settings: SelfDebiasing) -> list[float]:
-    """p' of one row from [1 + counter prompts, vocabulary], token by token as the formula reads, in float64."""
-    p, *counters = [np.exp(side - side.max()) / np.exp(side - side.max()).sum() for side in logits.astype(np.float64)]
-    weights = []
-    for token, own in enumerate(p):
-        excess = max(max(counter[token] for counter in counters) - own, 0.0)
-        weights.append(own * max(math.exp(-settings.decay * excess), settings.epsilon))
-    total = sum(weights)
-    return [weight / total for weight in weights]
-
-
-@pytest.mark.parametrize("decay", [1.0, 50.0, 200.0])
-@pytest.mark.parametrize("counters", [1, 2, 13])
-@pytest.mark.parametrize("kind", ["plain", "impossible tokens", "extreme"])
-def test_debias_is_the_formula_row_by_row(kind: str, counters: int, decay: float) -> None:
-    stream = np.random.default_rng(counters)
-    logits = stream.normal(0, 2, (1 + counters, 40, 60)).astype(np.float32)
-    if kind == "impossible tokens":
-        logits[stream.random(logits.shape) < 0.2] = -np.inf
-    elif kind == "extreme":
-        logits = logits * np.float32(10) ** stream.integers(0, 30, (1 + counters, 40, 1)).astype(np.float32)
-    settings = SelfDebiasing(decay, 0.01)
-    before = torch.from_numpy(logits.copy())
-    found = debias(before, settings)
-    assert found.dtype == torch.float32
-    assert torch.equal(before, torch.from_numpy(logits)), "the logits are still needed"
-    expected = np.array([debiased_slowly(logits[:, row], settings) for row in range(40)])
-    np.testing.assert_allclose(found.double().exp().numpy(), expected, atol=1e-5, rtol=0)
-    if kind == "plain":
-        own = np.array([debiased_slowly(logits[:1].repeat(2, axis=0)[:, row], settings) for row in range(40)])
-        assert np.abs(expected - own).max() > 0.01
-
-
-COUNTERS = [[[9, 9, 9, 30], [61]] for _ in PROMPTS]
-COUNTERS[1] = [[2, 4, 6, 8, 10, 12, 14, 16, 18], [7, 7]]
-COUNTERS[4] = [[3, 4], [80, 81, 82, 83, 84]]
-STRONG = SelfDebiasing(200.0, 0.01)
+def rule_processors(decoding: Decoding, prompt: Tokens, ends: Sequence[int]) -> LogitsProcessorList:
+    """transformers' own, in the order in which `generate` applies them."""
+    found = LogitsProcessorList()
+    if decoding.repetition_penalty != 1.0:
+        found.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
+    if decoding.no_repeat_ngram_size:
+        found.append(NoRepeatNGramLogitsProcessor(decoding.no_repeat_ngram_size))
+    if decoding.min_new_tokens and ends:
+        found.append(MinNewTokensLengthLogitsProcessor(len(prompt), decoding.min_new_tokens, list(ends)))
+    return found
 
 
 def debiased_rows(
-    model: Any,
-    prompts: Sequence[list[int]],
-    counters: Sequence[Sequence[list[int]]],
-    decoding: Decoding,
-    ends: Sequence[int],
-    seed: int,
-) -> Decoded:
-    """The decode loop, one row at a time and every prompt read anew for every token, without padding and cache; draws
-    by the inverse of the cumulated p' ^ (1 / temperature) (the likeliest token with top-k 1)."""
+    model: Any, requests: Sequence[TokenRequest], decoding: Decoding, ends: Sequence[int]
+) -> list[Decoded]:
+    """The decode loop, one row at a time and every prompt read anew for every token, without padding and cache. The
+    rules are transformers' and on every side; then p', the temperature, top-k and top-p of transformers' warpers, and
+    a draw by the inverse of the cumulated distribution (the likeliest token with top-k 1)."""
     assert decoding.self_debiasing is not None
-    uniforms = torch.rand(
-        (len(prompts), decoding.max_new_tokens, UNIFORMS),
-        generator=torch.Generator().manual_seed(seed),
-        dtype=torch.float64,
-    ).numpy()
-    result = Decoded()
-    for row, (prompt, others) in enumerate(zip(prompts, counters, strict=True)):
-        written: list[int] = []
+    result = []
+    for request in requests:
+        uniforms = row_uniforms([request.seed], decoding.max_new_tokens)[0].numpy()
+        tokens: list[int] = []
         log_probability = 0.0
-        while len(written) < decoding.max_new_tokens and not set(written) & set(ends):
-            with torch.inference_mode():
-                sides = [model(torch.tensor([one + written])).logits[0, -1].double() for one in (prompt, *others)]
-            weights = np.array(debiased_slowly(torch.stack(sides).numpy(), decoding.self_debiasing))
-            cumulative = (weights ** (1 / decoding.temperature)).cumsum()
-            point = uniforms[row, len(written), 0] * cumulative[-1]
+        while len(tokens) < decoding.max_new_tokens and not set(tokens) & set(ends):
+            sides: list[torch.Tensor] = []
+            for prompt in request.prompts:
+                ids = torch.tensor([[*prompt, *tokens]])
+                with torch.inference_mode():
+                    logits = model(ids).logits[:, -1].double()
+                if not sides:
+                    own = logits[0].log_softmax(-1)
+                sides.append(rule_processors(decoding, prompt, ends)(ids, logits.clone())[0])  # type: ignore[arg-type]
+            debiased = torch.tensor(debiased_slowly(torch.stack(sides).numpy(), decoding.self_debiasing)).log()
+            weights = warped(debiased, replace(decoding, top_k=0 if decoding.top_k == 1 else decoding.top_k))
+            cumulative = weights.cumsum()
+            point = uniforms[len(tokens), 0] * cumulative[-1]
             token = int(weights.argmax() if decoding.top_k == 1 else (cumulative <= point).sum())
-            written.append(token)
-            log_probability += float(sides[0].log_softmax(-1)[token])
-        result.tokens.append(written)
-        result.ended.append("stop" if written[-1] in ends else "length")
-        result.log_probability.append(log_probability)
+            tokens.append(token)
+            log_probability += float(own[token])
+        result.append(Decoded(tokens, "eos" if tokens[-1] in ends else "length", log_probability))
     return result
 
 
+GREEDY = Decoding(8, top_k=1, self_debiasing=STRONG)
+DRAWN = Decoding(6, temperature=1.4, self_debiasing=STRONG)
+
+
 @pytest.mark.parametrize(
-    "decoding",
-    [Decoding(8, top_k=1, self_debiasing=STRONG), Decoding(8, temperature=1.4, self_debiasing=STRONG)],
-    ids=["greedy", "drawn"],
+    ("name", "decoding"),
+    with_each(
+        {
+            "greedy": GREEDY,
+            "drawn": DRAWN,
+            "greedy by rules": replace(GREEDY, repetition_penalty=1.5, no_repeat_ngram_size=2, min_new_tokens=4),
+            "drawn by rules": replace(DRAWN, repetition_penalty=1.5, no_repeat_ngram_size=1, top_k=9, min_new_tokens=4),
+        },
+        default="drawn by rules",
+    ),
 )
-@pytest.mark.parametrize("name", list(CONFIGS))
 def test_debiased_rows_are_those_of_a_loop_that_reads_every_prompt_anew(name: str, decoding: Decoding) -> None:
     model = random_model(name)
-    plain = decode(model, PROMPTS, replace(decoding, self_debiasing=None), no_stop(), [], seed=8)
-    free = decode(model, PROMPTS, decoding, no_stop(), [], seed=8, counter_prompts=COUNTERS)
-    assert free.tokens != plain.tokens
-    for k, ends in ((1, []), (2, free.tokens[0][3:4])):
-        counters = [row[:k] for row in COUNTERS]
-        flags = no_stop()
-        flags[ends] = True
-        expected = debiased_rows(model, PROMPTS, counters, decoding, ends, seed=8)
-        found = decode(model, PROMPTS, decoding, flags, [], seed=8, counter_prompts=counters)
-        assert (found.tokens, found.ended) == (expected.tokens, expected.ended)
-        assert found.log_probability == pytest.approx(expected.log_probability, rel=1e-4)
-    assert set(found.ended) == {"stop", "length"}
-
-
-def test_leaving_ended_groups_in_or_out_of_the_batch_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = random_model("llama")
-    ends = no_stop()
-    ends[::6] = True
-    decoding = Decoding(24, top_p=0.9, self_debiasing=STRONG)
-    results: list[Decoded] = []
-    for share in (0.0, decode_module.SHRINK, 1.0):
-        monkeypatch.setattr(decode_module, "SHRINK", share)
-        results.append(decode(model, PROMPTS * 8, decoding, ends, [1], seed=5, counter_prompts=COUNTERS * 8))
-    first = results[0]
-    assert len({len(row) for row in first.tokens}) > 5
-    for other in results[1:]:
-        assert (other.tokens, other.ended) == (first.tokens, first.ended)
-        assert other.log_probability == pytest.approx(first.log_probability, rel=1e-5)
+    plain = decoded(model, requests_of(DEBIASED_PROMPTS), replace(decoding, self_debiasing=None))
+    free = decoded(model, requests_of(DEBIASED_PROMPTS, COUNTERS), decoding)
+    assert [row.tokens for row in free] != [row.tokens for row in plain]
+    for k, ends in ((1, []), (2, [end_at_most_places([row.tokens[4:] for row in free])])):
+        requests = requests_of(DEBIASED_PROMPTS, [row[:k] for row in COUNTERS])
+        expected = debiased_rows(model, requests, decoding, ends)
+        found = decoded(model, requests, decoding, some_ends(ends), places=3)
+        assert written(found, ends[0] if ends else None) == [row.tokens for row in expected]
+        assert [row.ended for row in found] == [row.ended for row in expected]
+        assert [row.log_probability for row in found] == pytest.approx(
+            [row.log_probability for row in expected], rel=1e-4
+        )
+    assert {row.ended for row in found} == {"eos", "length"}
 
 
 def test_a_counter_prompt_that_is_the_prompt_itself_changes_nothing() -> None:
     model = random_model("gpt2")
     decoding = Decoding(12, top_p=0.9)
-    plain = decode(model, PROMPTS, decoding, no_stop(), [], seed=2)
-    same = decode(
+    plain = decoded(model, requests_of(PROMPTS), decoding)
+    same = decoded(
         model,
-        PROMPTS,
+        requests_of(PROMPTS, [[prompt, prompt] for prompt in PROMPTS]),
         replace(decoding, self_debiasing=STRONG),
-        no_stop(),
-        [],
-        seed=2,
-        counter_prompts=[[prompt, prompt] for prompt in PROMPTS],
     )
-    assert same.tokens == plain.tokens
-    assert same.log_probability == pytest.approx(plain.log_probability, rel=1e-5)
+    assert_equal(same, plain)
 
 
-# --- (d) the backend on a real PLM
+# --- reading prompts
 
 
-@pytest.fixture(scope="module")
-def plm() -> TransformersGenerator:
-    return TransformersGenerator.load(
-        locate_model("embedded:review-gpt-06m", None, None), "float32", "completion", False
-    )
+class Reading:
+    """Counts the tokens that a model is given, padding included, and its passes."""
+
+    def __init__(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tokens = self.passes = 0
+        forward = model.forward
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.tokens += kwargs["input_ids"].numel()
+            self.passes += 1
+            return forward(*args, **kwargs)
+
+        monkeypatch.setattr(model, "forward", counted)
 
 
-def plain_loss(model: Any, ids: list[int], first: int, last: int) -> float:
-    """transformers' own loss over the tokens from `first` up to `last`."""
-    labels = [token if first <= place < last else -100 for place, token in enumerate(ids)]
-    with torch.inference_mode():
-        return float(model(torch.tensor([ids]), labels=torch.tensor([labels])).loss)
+def after(head: Sequence[int], endings: int, length: int) -> list[Tokens]:
+    """Prompts that begin with the head and go on differently, each for `length` tokens."""
+    return [(*head, first, *range(50, 49 + length)) for first in range(1, 1 + endings)]
 
 
-def encode(plm: TransformersGenerator, text: str) -> list[int]:
-    ids: list[int] = plm.tokenizer(text).input_ids
-    return ids
+HEAD, OTHER_HEAD = tuple(range(20, 28)), tuple(range(60, 68))
 
 
-def around(prefix: str, text: str, suffix: str) -> ScoredPrompt:
-    return ScoredPrompt((prefix, text, suffix), text=1)
-
-
-WHOLE = around("This is a wonderful, brilliant movie.", " I loved it, and the acting is superb", ". Go and see it.")
-LONG = " it was a long film and then it went on" * 20
-
-
-@pytest.mark.parametrize("text_only", [False, True], ids=["whole prompt", "text only"])
-def test_a_mean_loss_is_transformers_loss_of_the_prompt_by_itself(plm: TransformersGenerator, text_only: bool) -> None:
-    prompts = [
-        WHOLE,
-        around("", "A film", ""),
-        around("Awful! Avoid this movie.", " It", ""),
-        around("A wonderful film:", " Great performances, a beautiful story and a perfect ending.", " The end"),
-    ]
-    expected = []
-    for prompt in prompts:
-        parts = [encode(plm, part) for part in prompt.parts]
-        ids = encode(plm, "".join(prompt.parts))
-        assert ids == [token for part in parts for token in part], "choose texts whose parts are whole tokens"
-        first = len(parts[0]) if text_only else 0
-        last = first + len(parts[1]) if text_only else len(ids)
-        expected.append(plain_loss(plm.model, ids, first, last))
-    assert plm.mean_losses(prompts, text_only) == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_space_before_the_text_belongs_to_the_texts_first_word(plm: TransformersGenerator) -> None:
-    inside, before = around("A film:", " good fun", ""), around("A film: ", "good fun", "")
-    for text_only in (False, True):
-        one, other = plm.mean_losses([inside, before], text_only)
-        assert one == pytest.approx(other, rel=1e-6)
-
-
-def test_the_order_and_the_number_of_prompts_change_no_loss(plm: TransformersGenerator) -> None:
-    text = " a wonderful film with a great story and a perfect ending, they say"
-    prompts = [around("So:", text[: 2 + number], ".") for number in range(40)]
-    expected = [plm.mean_losses([prompt], text_only=True)[0] for prompt in prompts]
-    assert plm.mean_losses(prompts, text_only=True) == pytest.approx(expected, rel=1e-4)
-    assert plm.mean_losses(prompts[::-1], text_only=True) == pytest.approx(expected[::-1], rel=1e-4)
-    assert plm.mean_losses([], text_only=True) == []
-
-
-@pytest.mark.parametrize("text_only", [False, True], ids=["whole prompt", "text only"])
-def test_a_text_too_long_for_the_plm_is_cut_at_its_end_and_what_follows_it_is_kept(
-    plm: TransformersGenerator, text_only: bool
+@pytest.mark.parametrize("places", [MANY, 2, 1])
+def test_equal_prompts_are_read_once_however_many_rows_write_after_them(
+    places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompt = around(WHOLE.parts[0], LONG, WHOLE.parts[2])
-    prefix, text, suffix = (encode(plm, part) for part in prompt.parts)
-    room = plm.max_positions - len(prefix) - len(suffix)
-    assert len(text) > room > 50
-    ids = prefix + text[:room] + suffix
-    expected = (
-        plain_loss(plm.model, ids, len(prefix), len(prefix) + room)
-        if text_only
-        else plain_loss(plm.model, ids, 0, len(ids))
-    )
-    assert plm.mean_losses([prompt], text_only) == pytest.approx([expected], rel=1e-5)
+    model = random_model("gpt2")
+    reading = Reading(model, monkeypatch)
+    prompts: list[Tokens] = [(1, 2, 3), (4, 5, 6), (7, 8, 9)]
+    rows = decoded(model, requests_of(prompts * 5), Decoding(1), places=places)
+    assert reading.tokens == 3 * 3
+    assert len({tuple(row.tokens) for row in rows}) > 5
 
 
-@pytest.mark.parametrize("text_first", [False, True])
-@pytest.mark.parametrize("text_only", [False, True], ids=["whole prompt", "text only"])
-def test_a_context_is_cut_before_the_text_is(plm: TransformersGenerator, text_only: bool, text_first: bool) -> None:
-    text, context = LONG[:200], LONG
-    between = (" So:", context, " Thus:", text, ". Go") if not text_first else (" So:", text, " Thus:", context, ". Go")
-    place, context_place = (1, 3) if text_first else (3, 1)
-    parts = [encode(plm, part) for part in between]
-    excess = sum(map(len, parts)) - plm.max_positions
-    assert 0 < excess < len(parts[context_place]) - 20
-    parts[context_place] = parts[context_place][:-excess]
-    ids = list(itertools.chain(*parts))
-    first = sum(map(len, parts[:place])) if text_only else 0
-    last = first + len(parts[place]) if text_only else len(ids)
-    found = plm.mean_losses([ScoredPrompt(between, place, context_place)], text_only)
-    assert found == pytest.approx([plain_loss(plm.model, ids, first, last)], rel=1e-5)
-
-
-def test_a_text_is_cut_where_a_prompt_is_too_long_without_its_context(plm: TransformersGenerator) -> None:
-    whole = ScoredPrompt((" So:", " a good film", " Thus:", LONG, ". Go"), 3, 1)
-    without = ScoredPrompt((" So:", "", " Thus:", LONG, ". Go"), 3, 1)
-    assert plm.mean_losses([whole], True) == plm.mean_losses([without], True)
-
-
-def test_a_prompt_with_nothing_to_predict_has_no_loss(plm: TransformersGenerator) -> None:
-    assert plm.mean_losses([around("", "", ""), around("", "A", ""), WHOLE], False)[:2] == [0.0, 0.0]
-
-
-def test_a_prompt_that_leaves_no_room_for_a_text_is_a_clear_error(plm: TransformersGenerator) -> None:
-    with pytest.raises(HarnessError, match="no room for a text in 127 positions"):
-        plm.mean_losses([around(LONG, " good", "")], text_only=True)
-
-
-# --- writing
-
-
-def test_a_stop_string_ends_a_row_with_the_token_that_has_it(plm: TransformersGenerator) -> None:
-    prompts = ["This is a wonderful movie. I", "Awful! Avoid this movie. The"] * 16
-    decoding = Decoding(24, top_p=0.9)
-    whole = plm.generate(prompts, decoding, seed=4)
-    stopped = plm.generate(prompts, replace(decoding, stop=(".",)), seed=4)
-    assert {one.finish_reason for one in stopped} >= {"stop", "length"}
-    dotted = {token for token in plm.tokenizer.batch_decode([[number] for number in range(8192)]) if "." in token}
-    for free, one in zip(whole, stopped, strict=True):
-        assert free.text.startswith(one.text)
-        assert ("." in one.text) == (one.finish_reason == "stop")
-        if one.finish_reason == "stop":
-            assert any("." not in one.text.removesuffix(token) for token in dotted if one.text.endswith(token))
-
-
-def test_a_row_ends_at_the_first_of_several_stop_strings(plm: TransformersGenerator) -> None:
-    prompts = ["This is a wonderful movie. I", "Awful! Avoid this movie. The"] * 16
-    free, dot, comma, both = (
-        plm.generate(prompts, Decoding(24, top_p=0.9, stop=stop), seed=4) for stop in ((), (".",), (",",), (".", ","))
-    )
-    assert [one.text for one in both] == [
-        min(one.text, other.text, key=len) for one, other in zip(dot, comma, strict=True)
-    ]
-    assert {text.text[-1] for text in both if text.finish_reason == "stop"} == {".", ","}
-    assert all(one.finish_reason != "stop" for one in free)
-
-
-def test_a_row_is_written_the_same_whichever_rows_ended_before_it(plm: TransformersGenerator) -> None:
-    prompts = ["This is a wonderful movie. I", "Awful! The"] * 8
-    together = plm.generate(prompts, Decoding(16, top_p=0.9, stop=(",",)), seed=4)
-    free = plm.generate(prompts, Decoding(16, top_p=0.9), seed=4)
-    assert [one.text for one in together] == [one.text.partition(",")[0] + "," * ("," in one.text) for one in free]
-
-
-def test_the_tokens_of_prompt_and_completion_are_counted_with_the_end_token(plm: TransformersGenerator) -> None:
-    prompts = ["This is a wonderful movie. I", "Awful!"] * 32
-    ids = [encode(plm, prompt) for prompt in prompts]
-    flags = torch.zeros(8192, dtype=torch.bool)
-    decoded = decode(plm.model, ids, Decoding(60), flags, [plm.tokenizer.eos_token_id], seed=4)
-    completions = plm.generate(prompts, Decoding(60), seed=4)
-    assert {one.finish_reason for one in completions} == {"eos", "length"}
-    assert [one.prompt_tokens for one in completions] == [len(row) for row in ids]
-    expected = [len(tokens) + (ended == "eos") for tokens, ended in zip(decoded.tokens, decoded.ended, strict=True)]
-    assert [one.generated_tokens for one in completions] == expected
-    assert all("<|endoftext|>" not in one.text for one in completions)
-
-
-@pytest.mark.parametrize(("tokens", "new"), [(126, 1), (100, 27)])
-def test_prompt_and_completion_may_fill_the_plms_positions_and_not_one_more(
-    tokens: int, new: int, plm: TransformersGenerator
+@pytest.mark.parametrize(("places", "prefill"), [(MANY, 4096), (MANY, 40), (2, 4096), (1, 4096)])
+def test_what_prompts_begin_with_is_read_once_also_for_those_that_enter_later(
+    places: int, prefill: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompt = plm.tokenizer.decode(encode(plm, LONG)[:tokens])
-    assert len(encode(plm, prompt)) == tokens
-    (one,) = plm.generate([prompt], Decoding(new), seed=1)
-    assert one.prompt_tokens == tokens
-    with pytest.raises(HarnessError, match="127 positions"):
-        plm.generate([prompt], Decoding(new + 1), seed=1)
+    model = random_model("gpt2")
+    monkeypatch.setattr(decode_module, "PREFILL_TOKENS", prefill)
+    reading = Reading(model, monkeypatch)
+    decoded(model, requests_of(after(HEAD, 7, 4)), Decoding(1), places=places)
+    # With one place the first prompt stands alone: it is read as a whole.
+    assert reading.tokens == 8 + 7 * 4
 
 
-@pytest.mark.parametrize(("tokens", "new"), [(126, 1), (100, 27), (127, 0)])
-def test_fits_says_what_can_be_written(tokens: int, new: int, plm: TransformersGenerator) -> None:
-    prompt = plm.tokenizer.decode(encode(plm, LONG)[:tokens])
-    assert plm.fits(prompt, new)
-    assert not plm.fits(prompt, new + 1)
-    assert not plm.fits("", new)
-
-
-def test_debiased_texts_are_those_of_a_loop_that_reads_every_prompt_anew(plm: TransformersGenerator) -> None:
-    good, bad, plain = (
-        "This is a wonderful, brilliant movie. I loved it, and the acting is superb. It is",
-        "Awful! Avoid this movie, it was terrible from beginning to end. The",
-        "A movie. It",
-    )
-    prompts, counters = [good, bad, good, plain], [[bad, plain], [good, plain], [bad, plain], [good, bad]]
-    decoding = Decoding(12, self_debiasing=STRONG, stop=(".",))
-    ends = [token for token in range(8192) if "." in plm.tokenizer.decode([token])] + [plm.tokenizer.eos_token_id]
-    expected = debiased_rows(
-        plm.model,
-        [encode(plm, one) for one in prompts],
-        [[encode(plm, one) for one in row] for row in counters],
-        decoding,
-        ends,
-        seed=4,
-    )
-    found = plm.generate(prompts, decoding, 4, counters)
-    assert [one.text for one in found] == plm.tokenizer.batch_decode(expected.tokens, skip_special_tokens=True)
-    assert [one.log_probability for one in found] == pytest.approx(expected.log_probability, rel=1e-4)
-    assert [one.prompt_tokens for one in found] == [len(encode(plm, one)) for one in prompts]
-    free = plm.generate(prompts, replace(decoding, self_debiasing=None), 4)
-    assert all(one.text != other.text for one, other in zip(found, free, strict=True))
-
-
-def test_counter_prompts_and_self_debiasing_come_together_and_for_every_prompt(plm: TransformersGenerator) -> None:
-    plain, debiased = Decoding(2), Decoding(2, self_debiasing=STRONG)
-    for decoding, counters in ((plain, [["Bad"]]), (debiased, [])):
-        with pytest.raises(ValueError, match="self-debiasing needs counter prompts"):
-            plm.generate(["Good"], decoding, 1, counters)
-    uneven: list[list[list[str]]] = [[["Bad"]], [["Bad"], ["Bad", "Awful"]], [[], []]]
-    for counters in uneven:
-        with pytest.raises(ValueError, match="for each of 2 prompts the same number of counter prompts"):
-            plm.generate(["Good", "Fine"], debiased, 1, counters)
-
-
-def test_a_counter_prompt_that_is_too_long_is_a_clear_error(plm: TransformersGenerator) -> None:
-    with pytest.raises(HarnessError, match="this PLM reads 1 to 126"):
-        plm.generate(["Good"], Decoding(1, self_debiasing=STRONG), 1, [[LONG]])
-
-
-@pytest.mark.parametrize("prompt", ["", LONG])
-def test_a_prompt_that_the_plm_cannot_read_is_a_clear_error(prompt: str, plm: TransformersGenerator) -> None:
-    with pytest.raises(HarnessError, match="this PLM reads 1 to 126"):
-        plm.generate([prompt], Decoding(1), seed=1)
-
-
-# --- the chat style
-
-TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}[{{ message.role }}] {{ message.content }}{{ eos_token }}{% endfor %}"
-    "{% if add_generation_prompt %}[assistant]{% endif %}"
-)
-
-
-@pytest.fixture(scope="module")
-def chat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded PLM with a chat template and, as many chat models have, a start token that the tokenizer adds."""
-    folder = tmp_path_factory.mktemp("chat") / "plm"
-    source = embedded_folder() / "review-gpt-06m"
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    tokenizer.chat_template = TEMPLATE
-    end = tokenizer.eos_token
-    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"{end} $A", special_tokens=[(end, tokenizer.eos_token_id)]
-    )
-    tokenizer.save_pretrained(folder)
-    AutoModelForCausalLM.from_pretrained(source).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def chat(chat_folder: Path) -> TransformersGenerator:
-    return TransformersGenerator.load(locate_model(str(chat_folder), None, None), "float32", "chat", False)
-
-
-def test_the_chat_style_reads_the_prompt_through_the_template_with_one_start_token(chat: TransformersGenerator) -> None:
-    end = chat.tokenizer.eos_token
-    assert chat.render("Write.") == f"{end}[user] Write.{end}[assistant]"
-    assert chat.render("Write.", " A film.") == f"{end}[user] Write.{end}[assistant] A film."
-    expected = chat.tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Write."}], add_generation_prompt=True, return_dict=False
-    )
-    assert chat.encode(chat.render("Write.")) == expected
-    assert expected.count(chat.tokenizer.eos_token_id) == 2
-
-
-def test_the_chat_style_writes_what_the_plm_writes_after_the_rendered_messages(
-    chat: TransformersGenerator, plm: TransformersGenerator
+@pytest.mark.parametrize("places", [MANY, 5, 3, 2])
+def test_two_beginnings_are_each_read_once_whichever_enter_together(
+    places: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prompts = ["Write a review.", "Write a bad review of this film."]
-    rendered = [chat.render(prompt) for prompt in prompts]  # the embedded tokenizer adds no start token to these
-    decoding = Decoding(12, top_p=0.9)
-    assert chat.generate(prompts, decoding, seed=6) == plm.generate(rendered, decoding, seed=6)
+    model = random_model("gpt2")
+    reading = Reading(model, monkeypatch)
+    prompts = after(HEAD, 6, 4) + after(OTHER_HEAD, 6, 4)
+    decoded(model, requests_of(prompts), Decoding(1), places=places)
+    assert reading.tokens == 2 * 8 + 12 * 4
 
 
-def test_the_chat_styles_loss_is_that_of_the_reply(chat: TransformersGenerator) -> None:
-    opened = chat.encode(chat.render("Write a review."))
-    reply = chat.tokenizer(" A wonderful film.", add_special_tokens=False).input_ids
-    expected = plain_loss(chat.model, opened + reply, len(opened), len(opened) + len(reply))
-    losses = chat.mean_losses([around("Write a review.", " A wonderful film.", "")], text_only=True)
-    assert losses == pytest.approx([expected], rel=1e-5)
+def test_the_beginnings_of_counter_prompts_are_shared_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("gpt2")
+    reading = Reading(model, monkeypatch)
+    prompts = after(HEAD, 6, 4)
+    requests = requests_of(prompts, [[other] for other in prompts[::-1]])
+    decoded(model, requests, Decoding(1, self_debiasing=STRONG))
+    assert reading.tokens == 8 + 6 * 4
 
 
-def test_in_the_chat_style_the_context_in_the_users_message_is_cut(chat: TransformersGenerator) -> None:
-    def tokens(text: str) -> list[int]:
-        ids: list[int] = chat.tokenizer(text, add_special_tokens=False).input_ids
-        return ids
-
-    opened, closed = tokens(chat.render("Read:MARK. Write.").partition("MARK")[0]), ". Write."
-    after = tokens(chat.render("Read:MARK. Write.").partition("MARK")[2])
-    context, reply = tokens(LONG), tokens(" A wonderful film.")
-    context = context[: chat.max_positions - len(opened) - len(after) - len(reply)]
-    ids = opened + context + after + reply
-    expected = plain_loss(chat.model, ids, len(ids) - len(reply), len(ids))
-    prompt = ScoredPrompt(("Read:", LONG, closed, " A wonderful film."), text=3, context=1)
-    assert chat.mean_losses([prompt], text_only=True) == pytest.approx([expected], rel=1e-5)
+def test_a_step_gives_the_model_a_token_for_every_row_and_side_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("gpt2")
+    reading = Reading(model, monkeypatch)
+    prompts: list[Tokens] = [(1, 2, 3), (4, 5, 6)]
+    requests = requests_of(prompts, [[(7, 8, 9)], [(7, 8, 9)]])
+    decoded(model, requests, Decoding(5, self_debiasing=STRONG))
+    assert reading.tokens == 3 * 3 + 4 * 2 * 2
+    assert reading.passes == 5
 
 
-def test_the_completion_style_gets_the_start_token_that_the_tokenizer_adds(chat_folder: Path) -> None:
-    place = locate_model(str(chat_folder), None, None)
-    completion = TransformersGenerator.load(place, "float32", "completion", False)
-    ids = completion.encode("A film")
-    assert ids == [0, *completion.tokenizer("A film", add_special_tokens=False).input_ids]
-    prompt = around("A film:", " good fun", "")
-    whole = completion.tokenizer("A film: good fun").input_ids
-    expected = plain_loss(completion.model, whole, 0, len(whole))  # the first loss is of "A", after the start token
-    assert completion.mean_losses([prompt], text_only=False) == pytest.approx([expected], rel=1e-5)
+@pytest.mark.parametrize("places", [4, MANY])
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_reading_with_shared_beginnings_writes_what_reading_every_prompt_by_itself_does(
+    name: str, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = random_model(name)
+    requests = requests_of(PROMPTS, [[(9, 9, *prompt[2:])] for prompt in PROMPTS])
+    decoding = Decoding(8, top_p=0.9, self_debiasing=STRONG)
+    with monkeypatch.context() as patch:
+        shared = Reading(model, patch)
+        patch.setattr(decode_module, "PREFILL_TOKENS", 60)
+        rows = decoded(model, requests, decoding, places=places)
+    with monkeypatch.context() as patch:
+        plain = Reading(model, patch)
+        patch.setattr(decode_module, "share", lambda prompts: [Group(tuple(sorted(set(prompts))), 0)])
+        patch.setattr(decode_module, "_with_donor", lambda group, donors: (group, None))
+        patch.setattr(decode_module, "PREFILL_TOKENS", 60)
+        assert_equal(decoded(model, requests, decoding, places=places), rows)
+    assert shared.tokens < plain.tokens
 
 
-def test_a_plm_without_a_chat_template_is_refused_for_the_chat_style() -> None:
-    with pytest.raises(HarnessError, match=r"no chat template; use 'style: completion'"):
-        TransformersGenerator.load(locate_model("embedded:review-gpt-06m", None, None), "float32", "chat", False)
+def test_no_more_prompt_tokens_than_the_limit_are_read_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("gpt2")
+    monkeypatch.setattr(decode_module, "PREFILL_TOKENS", 30)
+    widths: list[int] = []
+    forward = model.forward
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        widths.append(kwargs["input_ids"].numel())
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", noted)
+    lengths = [3, 17, 9, 9, 9, 40, 2, 2, 2, 2, 2]
+    decoded(
+        model, requests_of([(number, *range(50, 49 + length)) for number, length in enumerate(lengths)]), Decoding(1)
+    )
+    assert widths == [40, 17, 3 * 9, 6 * 3]  # one alone may be longer
