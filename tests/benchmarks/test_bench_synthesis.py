@@ -278,3 +278,36 @@ def test_bench_prefix_sharing(benchmark: BenchmarkFixture, monkeypatch: pytest.M
     ratios = [seconds(apart) / seconds(work) for _ in range(ROUNDS)]
     benchmark.extra_info["times_as_fast_with_sharing"] = statistics.median(ratios)
     print(f"  times as fast with sharing: {statistics.median(ratios):.2f}")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_bench_rows_that_differ_with_the_batch(
+    benchmark: BenchmarkFixture, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """How many rows come out otherwise when other rows are decoded beside them: rounding can carry a draw over a bound.
+
+    Strict blocks (`strict: true`) have no such rows; what they cost is told beside it.
+    """
+    rows, block = 1024, 256
+    place = locate_model("embedded:review-gpt-7m", None, None)
+    plm = TransformersGenerator.load(place, dtype, "completion", trust_remote_code=False)
+    requests = [Request(PROMPTS[row % len(PROMPTS)], seed=row) for row in range(rows)]
+    decoding = Decoding(TOKENS, top_p=0.9, stop=("\n",))
+
+    def written(places: int, part: slice = slice(None)) -> list[str]:
+        with monkeypatch.context() as patch:
+            patch.setattr(plm, "_places_for", lambda rows, decoding: min(places, len(rows)))
+            return [one.text for one in in_order(plm.generate(requests[part], decoding))]
+
+    def strict() -> list[str]:
+        return [text for start in range(0, rows, block) for text in written(block, slice(start, start + block))]
+
+    benchmark.pedantic(lambda: written(128), rounds=1)  # type: ignore[no-untyped-call]
+    expected = written(128)
+    for places in (7, 64, 256):
+        share = sum(one != other for one, other in zip(written(places), expected, strict=True)) / rows
+        benchmark.extra_info[f"share_that_differs_with_{places}_rows_together"] = share
+    times = [seconds(strict) / seconds(lambda: written(128)) for _ in range(3)]
+    benchmark.extra_info["seconds_of_strict_blocks_over_those_without"] = statistics.median(times)
+    for name, value in benchmark.extra_info.items():
+        print(f"  {dtype}, {name}: {value:.3g}")
