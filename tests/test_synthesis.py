@@ -525,14 +525,20 @@ def test_a_plm_that_is_seldom_usable_is_used_with_patience() -> None:
 
 
 def test_a_prompt_that_the_plm_cannot_read_is_a_clear_error_without_real_contexts() -> None:
+    @dataclass
     class Blind(FakePlm):
+        tokens: int = 0
+
         def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
             for number, _ in super().generate(requests, decoding):
-                yield number, Completion("", "unread", tokens, 0, None)
+                yield number, Completion("", "unread", self.tokens, 0, None)
 
-    for tokens, told in ((1500, "a prompt of 1500 tokens, and"), (0, "a prompt, and")):
+    for plm, told in (
+        (Blind(numbered, tokens=1500), "a prompt of 1500 tokens, and"),
+        (Blind(numbered), "a prompt, and"),
+    ):
         with pytest.raises(HarnessError, match=f"task 'reviews': {told} .* more than this PLM reads"):
-            synthesize(recipe(), Blind(numbered), Kept(), 10)
+            synthesize(recipe(), plm, Kept(), 10)
 
 
 # --- what it took

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from harness.errors import HarnessError
 from harness.generators import openai_backend
 from harness.generators.base import Completion, Decoding, Request, SelfDebiasing, in_order
-from harness.generators.openai_backend import OpenAIServer, Window, backoff, seconds_of
+from harness.generators.openai_backend import OpenAIServer, Window, backoff, check_decoding, seconds_of
 from harness.spec import OpenAIGenerator, Prices, parse_board
 from harness.synthesis.cleaning import clean
 from harness.yaml_source import read_yaml
@@ -175,17 +175,23 @@ def test_every_request_brings_its_own_seed(server: Server) -> None:
 
 
 def test_what_no_server_can_do_is_refused_before_anything_is_sent(server: Server) -> None:
-    assert unsupported(no_repeat_ngram_size=0, self_debiasing=False) == []
-    assert len(unsupported(no_repeat_ngram_size=3, self_debiasing=True)) == 2
-    model, counter = plm(server), [Request("WRITE:a", 1, counter_prompts=("WRITE:b",))]
+    check_decoding(FEW)
     debiasing = replace(FEW, self_debiasing=SelfDebiasing(100, 0.01))
-    for requests, decoding, expected in (
-        (requests_for(1), replace(FEW, no_repeat_ngram_size=3), "'no_repeat_ngram_size: 3'"),
-        (requests_for(1), debiasing, "'self_debiasing'"),
-        (counter, FEW, "'self_debiasing'"),
+    repeating = replace(FEW, no_repeat_ngram_size=3)
+    both = replace(debiasing, no_repeat_ngram_size=3)
+    for decoding, expected in (
+        (repeating, ["'no_repeat_ngram_size' (found 3)"]),
+        (debiasing, ["no self-debiasing"]),
+        (both, ["'no_repeat_ngram_size' (found 3)", "no self-debiasing", "use 'backend: transformers'"]),
     ):
-        with pytest.raises(HarnessError, match=expected):
-            model.generate(requests, decoding)  # at once, not with the first completion
+        refused = r"^the openai backend has no "
+        with pytest.raises(HarnessError, match=refused) as caught:
+            check_decoding(decoding)
+        assert all(one in str(caught.value) for one in expected)
+        with pytest.raises(HarnessError, match=refused):
+            plm(server).generate(requests_for(1), decoding)  # at once, not with the first completion
+    with pytest.raises(HarnessError, match="no use for counter prompts"):
+        plm(server).generate([Request("WRITE:a", 1), Request("WRITE:a", 2, counter_prompts=("WRITE:b",))], FEW)
     assert server.seen() == []
 
 
