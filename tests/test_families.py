@@ -470,33 +470,31 @@ def test_rows_about_real_contexts_are_the_same_resumed_or_not_and_few_are_the_fi
     def find(context: str) -> list[Answer]:
         return [Answer(word, context.index(word)) for word in ("real", "long", "number") if word in context]
 
-    def rows(count: int, journal: Journal) -> tuple[list[Row], Account, int]:
+    def rows(count: int, journal: Journal) -> tuple[tuple[list[Row], Account], int]:
         given = RealContexts(texts, 13, None if task.spec.labels else find, answers_in_turn=2)
         plm = Plm(lambda prompt, seed: f"Is it {seed}? Yes" if seed % 3 else "No")
         synthesis = Synthesis(recipe_of(task), lambda: plm, journal, given)
         made = synthesis.rows(count)
-        return made, synthesis.account, len(plm.asked)
+        return (made, synthesis.account), len(plm.asked)
 
-    *whole, _ = rows(60, Journal())
-    account = whole[1]
+    whole, _ = rows(60, Journal())
     kept = Journal()
-    assert rows(10, kept)[0] == whole[0][:10]
+    assert rows(10, kept)[0][0] == whole[0][:10]
     n_kept = len(kept.lines)
-    *grown, asked = rows(60, kept)
+    grown, asked = rows(60, kept)
     assert grown == whole
     places = [(one["stream"], one["number"]) for one in kept.entries() if "try" in one]
     assert len(set(places)) == len(places)
     assert 0 < asked < len(places), "not those of the first ten rows"
     assert len(kept.lines) > n_kept
-    assert rows(60, kept) == (*whole, 0), "all tries kept"
-    assert account.dropped["context too long"] > 0
+    assert rows(60, kept) == (whole, 0), "all tries kept"
+    assert whole[1].dropped["context too long"] > 0
     for most in (0, 1, 17, 40):
         killed = Journal(most)
         with pytest.raises(KeyboardInterrupt):
             rows(60, killed)
         killed.most = None
-        *resumed, _ = rows(60, killed)
-        assert resumed == whole
+        assert rows(60, killed)[0] == whole
         places = [(one["stream"], one["number"]) for one in killed.entries() if "try" in one]
         assert len(set(places)) == len(places)
 
