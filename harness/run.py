@@ -5,7 +5,7 @@
     board = rank(plan, rows)                   # harness.leaderboard.rank
 
 Several processes may run the same plan on the same store: a job that another is making is put off, and found done
-later. A killed run loses the block it was working on.
+later. What a killed run has written of a dataset is kept but for the rows under way.
 """
 
 import time

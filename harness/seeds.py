@@ -1,7 +1,7 @@
 """Random streams derived from names, the same on every machine and with every library version.
 
 Nothing draws from a global generator: whoever needs randomness derives a seed from what identifies the work, for
-example `derive_seed(13, "sst2", "positive", 4)` for block 4 of the positive rows.
+example `derive_seed(13, "sst2", "positive", 4)` for try 4 of the positive rows.
 """
 
 import hashlib

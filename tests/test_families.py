@@ -1,7 +1,8 @@
 """Text pairs and extractive QA: their real rows, the rows a PLM writes for them, and the mistakes people make."""
 
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,14 @@ from harness.data.examples import Answer, Examples
 from harness.data.real import RealTask
 from harness.data.sentences import sentences
 from harness.errors import HarnessError
-from harness.generators.base import Completion, Decoding, SelfDebiasing
-from harness.seeds import derive_seed
-from harness.spec import ReplayGenerator
+from harness.generators.base import Completion, Decoding, Request, SelfDebiasing
+from harness.spec import ReplayGenerator, Style
 from harness.stages.synthesize import read_replay
 from harness.synthesis.cleaning import clean
-from harness.synthesis.contexts import RealContexts
+from harness.synthesis.contexts import Given, RealContexts
 from harness.synthesis.prompts import prompts_in_style
-from harness.synthesis.zerogen import Recipe, Row, Synthesis
+from harness.synthesis.recipe import Account, Recipe, Row
+from harness.synthesis.zerogen import HOPELESS_TRIES, Synthesis
 
 PARAGRAPH = "The café Ida opened in Oslo in 1907."
 PAIR_ROWS = [
@@ -258,26 +259,55 @@ def test_sentences_end_where_a_reader_would_end_them(text: str, expected: list[s
     assert sentences(text) == expected
 
 
-def test_real_contexts_come_round_in_one_order_and_blocks_are_parts_of_it() -> None:
+def given_by(contexts: RealContexts, numbers: Sequence[int]) -> list[Given]:
+    found = [contexts.at(number) for number in numbers]
+    assert None not in found
+    return [one for one in found if one is not None]
+
+
+def test_real_contexts_come_round_in_one_order_whichever_is_asked_for_first() -> None:
     texts = [str(number) for number in range(10)]
-    ordered = [given.context for given in RealContexts(texts, 13).block(0, 25)]
+    ordered = [given.context for given in given_by(RealContexts(texts, 13), range(25))]
     assert sorted(map(str, ordered[:10])) == sorted(texts)
     assert ordered[10:20] == ordered[:10]
     later = RealContexts(texts, 13)
-    assert [given.context for given in later.block(4, 5)] == ordered[20:25], "in any order of asking"
-    assert [given.context for given in later.block(1, 5)] == ordered[5:10]
-    assert [given.context for given in RealContexts(texts, 14).block(0, 10)] != ordered[:10]
+    assert [given.context for given in given_by(later, [24, 5, 5, 0])] == [ordered[n] for n in (24, 5, 5, 0)]
+    assert [given.context for given in given_by(RealContexts(texts, 14), range(10))] != ordered[:10]
+
+
+ANSWERS = {
+    "a": [Answer("a", 0)],
+    "b": [Answer("b", 0), Answer("B", 1), Answer("β", 2)],
+    "c": [],
+    "d": [Answer(str(n), n) for n in range(5)],
+}
 
 
 def test_every_context_is_asked_about_once_before_any_is_asked_about_again() -> None:
-    answers = {"a": [Answer("a", 0)], "b": [Answer("b", 0), Answer("B", 1), Answer("β", 2)], "c": []}
-    given = RealContexts(list(answers), 13, answers.__getitem__)
-    first, second = given.block(0, 4), given.block(1, 4)
-    assert [one.context for one in first[:2]] in (["a", "b"], ["b", "a"])
-    assert [one.context for one in first[2:]] == ["b", "b"]
-    assert {one.answer for one in first if one.context == "b"} == set(answers["b"])
+    given = given_by(RealContexts(list(ANSWERS), 13, ANSWERS.__getitem__), range(18))
+    first, second = given[:9], given[9:]
+    assert {one.context for one in first[:3]} == {"a", "b", "d"}
+    assert [one.context for one in first[5:]] in (["b", "d", "d", "d"], ["d", "b", "d", "d"])
+    for context, answers in ANSWERS.items():
+        assert Counter(one.answer for one in first if one.context == context) == Counter(answers)
     assert second == first, "when every answer has had its turn, all begins anew"
-    assert RealContexts(["c"], 13, answers.__getitem__).block(0, 4) == []
+    assert RealContexts(["c"], 13, ANSWERS.__getitem__).at(0) is None
+
+
+def test_answers_in_turn_are_so_many_questions_about_one_context_before_the_next() -> None:
+    given = given_by(RealContexts(list(ANSWERS), 13, ANSWERS.__getitem__, answers_in_turn=2), range(18))
+    order = dict.fromkeys(one.context for one in given[:5])
+    assert set(order) == {"a", "b", "d"}
+    rounds = [context for first in (0, 2, 4) for context in order for _ in ANSWERS[str(context)][first : first + 2]]
+    assert [one.context for one in given[:9]] == rounds
+    for context, answers in ANSWERS.items():
+        assert Counter(one.answer for one in given[:9] if one.context == context) == Counter(answers)
+    assert given[9:] == given[:9]
+    by_context = [
+        [one.answer for one in given_by(RealContexts(["d"], 13, ANSWERS.__getitem__, turn), range(5))]
+        for turn in (1, 2, 5)
+    ]
+    assert by_context[0] == by_context[1] == by_context[2] != list(ANSWERS["d"]), "in an order of their own"
 
 
 # --- synthesis
@@ -286,46 +316,49 @@ def test_every_context_is_asked_about_once_before_any_is_asked_about_again() -> 
 class Plm:
     """Writes what it is told to for a prompt; reads at most 30 words."""
 
-    def __init__(self, write: Any) -> None:
+    def __init__(self, write: Callable[[str, int], str]) -> None:
         self.write = write
-        self.calls: list[tuple[list[str], Decoding, list[list[str]]]] = []
+        self.calls: list[tuple[list[Request], Decoding]] = []
 
-    def generate(
-        self, prompts: Sequence[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
-    ) -> list[Completion]:
-        self.calls.append((list(prompts), decoding, [list(row) for row in counter_prompts]))
-        return [
-            Completion(self.write(prompt, derive_seed(seed, place)), "stop", 1, 1, -1.0)
-            for place, prompt in enumerate(prompts)
-        ]
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
+        self.calls.append((list(requests), decoding))
+        for number, request in reversed(list(enumerate(requests))):
+            if len(request.prompt.split()) > 30:
+                yield number, Completion("", "unread", len(request.prompt.split()), 0, 0.0)
+            else:
+                yield number, Completion(self.write(request.prompt, request.seed), "stop", 1, 1, -1.0)
 
-    def fits(self, prompt: str, max_new_tokens: int) -> bool:
-        return len(prompt.split()) <= 30
+    def provenance(self) -> dict[str, str | int]:
+        return {}
 
-
-class Forget:
-    def load(self, name: str) -> dict[str, Any] | None:
-        return None
-
-    def save(self, name: str, data: dict[str, Any]) -> None:
-        json.dumps(data)
+    @property
+    def asked(self) -> list[Request]:
+        return [request for requests, _ in self.calls for request in requests]
 
 
-class Remember(Forget):
-    def __init__(self) -> None:
-        self.blocks: dict[str, str] = {}
+class Journal:
+    """In memory, of JSON as on a disk. `most`: the entries before the one that a kill prevents."""
 
-    def load(self, name: str) -> dict[str, Any] | None:
-        return json.loads(self.blocks[name]) if name in self.blocks else None
+    def __init__(self, most: int | None = None) -> None:
+        self.lines: list[str] = []
+        self.most = most
 
-    def save(self, name: str, data: dict[str, Any]) -> None:
-        self.blocks[name] = json.dumps(data)
+    def entries(self) -> Iterator[dict[str, Any]]:
+        return iter([json.loads(line) for line in self.lines])
+
+    def append(self, entry: Mapping[str, Any]) -> None:
+        if self.most is not None and len(self.lines) >= self.most:
+            raise KeyboardInterrupt
+        self.lines.append(json.dumps(entry))
 
 
-def synthesized(task: RealTask, plm: Plm, given: RealContexts, rows: int, block_rows: int = 4) -> list[Row]:
+def recipe_of(task: RealTask, style: Style = "completion") -> Recipe:
     chosen, prompts = prompts_in_style(task.spec, None, "completion")
-    recipe = Recipe(task.name, task.spec.labels, chosen, prompts, 0.9, 0, 1.0, block_rows, 13)
-    return list(Synthesis(recipe, lambda: plm, Forget(), given).rows(rows))
+    return Recipe(task.name, task.spec.labels, chosen, prompts, Decoding(1, top_p=0.9), 13, style)
+
+
+def synthesized(task: RealTask, plm: Plm, given: RealContexts, rows: int) -> list[Row]:
+    return Synthesis(recipe_of(task), lambda: plm, Journal(), given).rows(rows)
 
 
 def test_a_pair_is_a_real_text_and_what_the_plm_wrote_about_it(folder: Path) -> None:
@@ -335,7 +368,7 @@ def test_a_pair_is_a_real_text_and_what_the_plm_wrote_about_it(folder: Path) -> 
     assert [row.label for row in rows] == ["yes", "no"] * 10
     assert {row.context for row in rows} <= {row["text"] for row in CONTEXTS}
     assert all(row.text.startswith("this is text") for row in rows)
-    asked = {prompt for prompts, _, _ in plm.calls for prompt in prompts}
+    asked = {request.prompt for request in plm.asked}
     assert {prompt.rsplit(" ", 1)[1] for prompt in asked} == {"So:", "Thus:", "Never:", "Not:"}
 
 
@@ -354,24 +387,31 @@ def test_self_debiasing_runs_the_other_labels_prompts_with_the_same_context(fold
     plm = Plm(lambda prompt, seed: f'this is text {seed}"')
     synthesized(task, plm, RealContexts(task.contexts().text, 13), 8)
     other = {"So:": "Never:", "Thus:": "Not:", "Never:": "So:", "Not:": "Thus:"}
-    for prompts, decoding, counters in plm.calls:
+    for requests, decoding in plm.calls:
         assert decoding.self_debiasing == SelfDebiasing(50, 0.1)
-        for prompt, counter in zip(prompts, counters, strict=True):
-            context, _, end = prompt.rpartition(" ")
-            assert counter == [f"{context} {other[end]}"]
+        for request in requests:
+            context, _, end = request.prompt.rpartition(" ")
+            assert request.counter_prompts == (f"{context} {other[end]}",)
 
 
 def test_a_context_the_plm_cannot_read_is_left_out_and_counted(folder: Path) -> None:
     task = real(folder, pair_task(), PAIR_ROWS)
     texts = ["long " * 40, "a short one", "another short one", "a third one"]
-    chosen, prompts = prompts_in_style(task.spec, None, "completion")
-    recipe = Recipe("pairs", task.spec.labels, chosen, prompts, 0.9, 0, 1.0, 4, 13)
     plm = Plm(lambda prompt, seed: f'this is text {seed}"')
-    synthesis = Synthesis(recipe, lambda: plm, Forget(), RealContexts(texts, 13))
-    rows = list(synthesis.rows(6))
+    synthesis = Synthesis(recipe_of(task), lambda: plm, Journal(), RealContexts(texts, 13))
+    rows = synthesis.rows(16)
     assert {row.context for row in rows} == set(texts[1:])
-    assert synthesis.account.dropped["context too long"] == 2  # one of four, in a block for each label
-    assert synthesis.account.tried == 8
+    last = [max(row.attempt for row in rows[place::2]) for place in (0, 1)]
+    assert synthesis.account.tried == sum(last) + 2
+    assert synthesis.account.dropped == {"context too long": sum(last) + 2 - 16}
+    assert 4 <= sum(last) + 2 - 16 <= 6, "one of four"
+
+
+def test_a_plm_that_can_read_no_context_is_a_clear_error_in_bounded_tries(folder: Path) -> None:
+    task, plm = real(folder, pair_task(), PAIR_ROWS), Plm(lambda prompt, seed: 'this is text"')
+    with pytest.raises(HarnessError, match=r"0 usable texts in 2,048 tries \(2,048 context too long\)"):
+        synthesized(task, plm, RealContexts(["long " * 40], 13), 16)
+    assert len(plm.asked) <= 4 * HOPELESS_TRIES
 
 
 def test_a_question_has_an_answer_that_stands_in_its_context_and_not_in_the_question(folder: Path) -> None:
@@ -393,13 +433,13 @@ def test_a_question_has_an_answer_that_stands_in_its_context_and_not_in_the_ques
 
     plm = Plm(write)
     given = RealContexts(task.contexts().text, 13, find)
-    rows = synthesized(task, plm, given, 4, block_rows=7)
+    rows = synthesized(task, plm, given, 4)
     for row in rows:
         assert row.context is not None and row.answer is not None and row.answer_start is not None
         assert row.context[row.answer_start :].startswith(row.answer)
         assert row.text.startswith("What is thing") and row.text.endswith("?")
         assert row.label == ""
-    assert all(decoding.stop == ('"', "?") for _, decoding, _ in plm.calls)
+    assert all(decoding.stop == ('"', "?") for _, decoding in plm.calls)
     with pytest.raises(HarnessError, match="none of its 7 contexts has a candidate answer"):
         synthesized(task, plm, RealContexts(task.contexts().text, 13, lambda context: []), 1)
 
@@ -425,28 +465,38 @@ def test_rows_about_real_contexts_are_the_same_resumed_or_not_and_few_are_the_fi
     family: str, folder: Path
 ) -> None:
     task = real(folder, *((pair_task(), PAIR_ROWS) if family == "pairs" else (qa_task(), QA_ROWS)))
-    chosen, prompts = prompts_in_style(task.spec, None, "completion")
-    recipe = Recipe(task.name, task.spec.labels, chosen, prompts, 0.9, 0, 1.0, 4, 13)
     texts = ["long " * 40, *task.contexts().text]
 
     def find(context: str) -> list[Answer]:
         return [Answer(word, context.index(word)) for word in ("real", "long", "number") if word in context]
 
-    def rows(count: int, keeper: Forget) -> tuple[list[Row], dict[str, Any]]:
-        given = RealContexts(texts, 13, None if task.spec.labels else find)
+    def rows(count: int, journal: Journal) -> tuple[tuple[list[Row], Account], int]:
+        given = RealContexts(texts, 13, None if task.spec.labels else find, answers_in_turn=2)
         plm = Plm(lambda prompt, seed: f"Is it {seed}? Yes" if seed % 3 else "No")
-        synthesis = Synthesis(recipe, lambda: plm, keeper, given)
-        made = list(synthesis.rows(count))
-        return made, {**synthesis.account.to_json(), "generate_seconds": 0}
+        synthesis = Synthesis(recipe_of(task), lambda: plm, journal, given)
+        made = synthesis.rows(count)
+        return (made, synthesis.account), len(plm.asked)
 
-    whole, account = rows(30, Forget())
-    kept = Remember()
-    assert rows(10, kept)[0] == whole[:10]
-    n_blocks = len(kept.blocks)
-    assert rows(30, kept) == (whole, account)
-    assert n_blocks < len(kept.blocks)
-    assert account["dropped"]["context too long"] > 0
-    assert rows(30, kept) == (whole, account), "all blocks kept"
+    whole, _ = rows(60, Journal())
+    kept = Journal()
+    assert rows(10, kept)[0][0] == whole[0][:10]
+    n_kept = len(kept.lines)
+    grown, asked = rows(60, kept)
+    assert grown == whole
+    places = [(one["stream"], one["number"]) for one in kept.entries() if "try" in one]
+    assert len(set(places)) == len(places)
+    assert 0 < asked < len(places), "not those of the first ten rows"
+    assert len(kept.lines) > n_kept
+    assert rows(60, kept) == (whole, 0), "all tries kept"
+    assert whole[1].dropped["context too long"] > 0
+    for most in (0, 1, 17, 40):
+        killed = Journal(most)
+        with pytest.raises(KeyboardInterrupt):
+            rows(60, killed)
+        killed.most = None
+        assert rows(60, killed)[0] == whole
+        places = [(one["stream"], one["number"]) for one in killed.entries() if "try" in one]
+        assert len(set(places)) == len(places)
 
 
 def test_the_first_rows_are_about_as_many_real_contexts_as_there_are(folder: Path) -> None:
@@ -458,12 +508,10 @@ def test_the_first_rows_are_about_as_many_real_contexts_as_there_are(folder: Pat
 
 
 def test_a_chat_reply_may_stand_in_quotes(folder: Path) -> None:
-    spec = real(folder, qa_task(), QA_ROWS).spec
-    chosen, prompts = prompts_in_style(spec, None, "completion")
-    recipe = Recipe("questions", (), chosen, prompts, 0.9, 0, 1.0, 4, 13, "chat")
+    task = real(folder, qa_task(), QA_ROWS)
     plm = Plm(lambda prompt, seed: f' "Is it number {seed}?" I ask.')
     given = RealContexts([row["text"] for row in CONTEXTS], 13, lambda context: [Answer("real", context.index("real"))])
-    rows = list(Synthesis(recipe, lambda: plm, Forget(), given).rows(5))
+    rows = Synthesis(recipe_of(task, "chat"), lambda: plm, Journal(), given).rows(5)
     assert all(row.text.startswith("Is it number") and row.text.endswith("?") for row in rows)
     assert plm.calls[0][1].stop == ()
 

@@ -142,7 +142,10 @@ def changed(files: Files, change: Callable[[Files], object]) -> set[str]:
         (lambda f: f.plm.update(top_p=0.8), WRITTEN),
         (lambda f: f.plm.update(top_k=5), WRITTEN),
         (lambda f: f.plm.update(temperature=0.7), WRITTEN),
-        (lambda f: f.plm.update(block_rows=16), WRITTEN),
+        (lambda f: f.plm.update(repetition_penalty=1.2), WRITTEN),
+        (lambda f: f.plm.update(no_repeat_ngram_size=3), WRITTEN),
+        (lambda f: f.plm.update(min_new_tokens=2), WRITTEN),
+        (lambda f: f.plm.update(strict=True), WRITTEN),
         (lambda f: f.task.update(name="other"), WRITTEN),  # the random streams have the task in them
         (lambda f: f.completion["text"].update(negative=["Awful <C>:"]), WRITTEN),
         (lambda f: f.completion.update(context=["Film:"]), WRITTEN),
@@ -165,7 +168,8 @@ def changed(files: Files, change: Callable[[Files], object]) -> set[str]:
         (lambda f: f.task.update(labels=["positive", "negative"]), EVERYTHING),
     ],
     ids=[
-        *("seed", "size", "model", "dtype", "top_p", "top_k", "temperature", "block_rows", "task name", "text prompt"),
+        *("seed", "size", "model", "dtype", "top_p", "top_k", "temperature", "repetition_penalty"),
+        *("no_repeat_ngram_size", "min_new_tokens", "strict", "task name", "text prompt"),
         *("context prompt", "stop", "max_new_tokens", "context_max_new_tokens", "min_words", "samples_per_context"),
         *("classify prompt", "classify_loss", "student setting", "student", "measures", "test texts", "test labels"),
         *("test_rows", "train texts", "replayed texts", "order of replayed rows", "order of labels"),
@@ -182,6 +186,8 @@ def test_a_key_changes_with_each_input_of_its_job_and_no_other_key_does(
     [
         lambda f: f.board.update(name="renamed", title="Another title"),
         lambda f: f.plm.update(name="my-plm", title="My PLM", license="mit", trust_remote_code=True),
+        lambda f: f.plm.update(block_rows=16),  # without `strict` no result depends on it
+        lambda f: f.prompts.update(answers_in_turn=2),  # of questions
         lambda f: f.board["generators"][1].update(title="Replayed", license="mit"),
         lambda f: f.task.update(title="Another title", license="mit", language="de", metric="macro_f1"),
         lambda f: f.prompts.update(source="another test"),
@@ -195,7 +201,16 @@ def test_a_key_changes_with_each_input_of_its_job_and_no_other_key_does(
         lambda f: replay_with_label_numbers(f),
     ],
     ids=[
-        *("board", "PLM's names", "replay's names", "task's names", "prompts' source", "style not used"),
+        *(
+            "board",
+            "PLM's names",
+            "block_rows",
+            "answers_in_turn",
+            "replay's names",
+            "task's names",
+            "prompts' source",
+            "style not used",
+        ),
         *("prompt set not used", "split not used", "default written out", "order of baselines", "folder"),
         *("kind of file", "labels mapped"),
     ],
@@ -285,12 +300,17 @@ def test_every_input_comes_before_what_reads_it_and_every_cell_reads_planned_job
         assert [plan.jobs[key].stage.name for _, key in cell.jobs] == [stage for stage, _ in cell.jobs]
 
 
-def test_datasets_of_one_seed_share_their_blocks_whatever_their_size(files: Files) -> None:
+def test_datasets_of_one_seed_share_their_tries_whatever_their_size(files: Files) -> None:
     files.board.update(sizes=[2, 4], seeds=[1, 2])
     series = [job.series for job in files.plan().jobs.values() if job.stage.name == "synthesize"]
     written = [one for one in series if one is not None]
     assert len(written) == 4
     assert sorted(Counter(written).values()) == [2, 2]
+
+
+def test_the_rows_of_a_strict_block_are_in_its_keys(files: Files) -> None:
+    files.plm.update(strict=True)
+    assert changed(files, lambda f: f.plm.update(block_rows=16)) == WRITTEN
 
 
 def test_two_tasks_with_the_same_labels_share_replayed_data_and_trained_students(files: Files) -> None:

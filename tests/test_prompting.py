@@ -1,6 +1,6 @@
 """PROMPTING: what the PLM is asked about each row, that the lowest mean loss decides, and what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +10,7 @@ import torch
 
 from harness.data.examples import Examples
 from harness.errors import HarnessError
-from harness.generators.base import Completion, Decoding, ScoredPrompt
+from harness.generators.base import Completion, Decoding, Request, ScoredPrompt
 from harness.generators.locate import locate_model
 from harness.generators.transformers_backend import TransformersGenerator
 from harness.scoring.prompting import PromptAnswerer, PromptClassifier
@@ -251,11 +251,14 @@ class FakeWriter:
     limit: int = 1000
     calls: list[tuple[list[str], Decoding]] = field(default_factory=list)
 
-    def generate(
-        self, prompts: Sequence[str], decoding: Decoding, seed: int, counter_prompts: Sequence[Sequence[str]] = ()
-    ) -> list[Completion]:
-        self.calls.append((list(prompts), decoding))
-        return [Completion(self.written.get(prompt, prompt), "stop", 1, 1, -1.0) for prompt in prompts]
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
+        prompts = [request.prompt for request in requests]
+        self.calls.append((prompts, decoding))
+        for number in reversed(range(len(prompts))):  # not in the order of the questions
+            yield number, Completion(self.written.get(prompts[number], prompts[number]), "stop", 1, 1, -1.0)
+
+    def provenance(self) -> dict[str, str | int]:
+        return {}
 
     def fits(self, prompt: str, max_new_tokens: int) -> bool:
         return len(prompt) + max_new_tokens <= self.limit
@@ -303,17 +306,14 @@ def test_answers_are_written_greedily_after_prompts_filled_once(
     assert found[1] == Decoding(20, top_k=1, stop=stop)
 
 
-def test_blocks_hold_prompts_of_similar_length_and_answers_keep_the_order_of_the_questions() -> None:
+def test_all_is_asked_in_one_call_and_answers_keep_the_order_of_the_questions() -> None:
     contexts = [f"{number} " + "x" * (37 * number % 100 * 100) for number in range(60)]
     writer = FakeWriter({}, limit=100_000)
     answers = PromptAnswerer(writer, "<C>", "completion", '"', 20).predict_answers(
         Examples(context=contexts, question=["q"] * 60)
     )
     assert answers == [context.strip() for context in contexts]
-    blocks = [[len(prompt) for prompt in block] for block, _ in writer.calls]
-    assert len(blocks) > 3
-    assert all(len(block) * max(block) <= 40_000 for block in blocks)
-    assert [length for block in blocks for length in block] == sorted(map(len, contexts), reverse=True)
+    assert [prompts for prompts, _ in writer.calls] == [contexts]
 
 
 def test_a_context_that_is_too_long_is_cut_at_its_end_and_the_question_kept() -> None:

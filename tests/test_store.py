@@ -10,8 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,7 +54,7 @@ def test_opening_a_store_and_looking_into_it_creates_nothing(store: Store) -> No
     assert store.find("train", KEY) is None
     assert list(store.artifacts()) == []
     assert list(store.verify()) == []
-    assert store.blocks("series").load("text-000000") is None
+    assert list(store.journal("series").entries()) == []
     assert store.collect_garbage(older_than_days=0) == (0, 0)
     assert not store.root.exists()
 
@@ -229,38 +229,102 @@ def test_an_artifact_damaged_in_two_files_is_one_damaged_artifact(store: Store) 
     assert all(name in damaged[1] for name in CONTENT)
 
 
-# --- blocks
+# --- journals
+
+ENTRIES: list[dict[str, Any]] = [
+    {"stream": "positive", "number": 0, "try": {"text": 'naïve "quoted"\n', "log_probability": -1.2345678901234567}},
+    {"stream": "positive", "number": 1, "try": {"text": None, "dropped": "no end", "log_probability": None}},
+    {"spent": {"seconds": 0.25, "joules": None}},
+]
 
 
-def test_a_block_is_kept_as_it_was(store: Store) -> None:
-    block = {"rows": [{"text": 'naïve "quoted"\n', "log_probability": -1.2345678901234567}], "account": {"tried": 3}}
-    store.blocks("series").save("text-positive-000000", block)
-    assert store.blocks("series").load("text-positive-000000") == block
-    assert store.blocks("other").load("text-positive-000000") is None
+def journal(store: Store, entries: Sequence[dict[str, Any]] = ENTRIES, series: str = "series") -> Path:
+    with closing(store.journal(series)) as kept:
+        for entry in entries:
+            kept.append(entry)
+    return kept.path
+
+
+def entries_of(store: Store, series: str = "series") -> list[dict[str, Any]]:
+    return list(store.journal(series).entries())
+
+
+def test_what_is_kept_in_a_journal_is_read_as_it_was_in_its_order(store: Store) -> None:
+    kept = store.journal("series")
+    for number, entry in enumerate(ENTRIES):
+        kept.append(entry)
+        assert entries_of(store) == ENTRIES[: number + 1], "there at once, whoever reads it"
+    kept.close()
+    kept.append({"more": 1})
+    kept.close()
+    assert entries_of(store) == [*ENTRIES, {"more": 1}]
+    assert entries_of(store, "other") == []
     assert list(store.verify()) == []
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: text.replace("good", "evil"),
-        lambda text: text[: len(text) // 2],
-        lambda text: '{"rows": []}',
-        lambda text: "[]",
-    ],
-)
-def test_a_damaged_block_is_found_and_collected_instead_of_read(damage: Any, store: Store) -> None:
-    blocks = store.blocks("series")
-    for name in ("broken", "whole"):
-        blocks.save(name, {"text": "a good film"})
-    path = blocks.folder / "broken.json"
-    path.write_text(damage(path.read_text()))
-    with pytest.raises(HarnessError, match="is damaged"):
-        blocks.load("broken")
+def test_every_flipped_byte_of_a_journal_is_found_and_the_journal_collected(store: Store) -> None:
+    path = journal(store)
+    whole = path.read_bytes()
+    ends = [place for place, byte in enumerate(whole) if byte == ord("\n")]
+    for place in range(len(whole)):
+        for bit in (0x01, 0x80):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+            if place == ends[-1]:  # as a kill leaves it
+                assert entries_of(store) == ENTRIES[:-1]
+                continue
+            with pytest.raises(HarnessError, match=r"is damaged: line \d+ is not what was written.*store gc") as caught:
+                entries_of(store)
+            line = 1 + sum(end < place for end in ends)
+            assert f"line {line} is" in str(caught.value)
+    path.write_bytes(b"x" + whole[1:])
+    journal(store, series="whole")
     assert [place for place, _ in store.verify()] == [path]
-    assert store.collect_garbage(None)[0] == 1
-    assert blocks.load("broken") is None
-    assert blocks.load("whole") == {"text": "a good film"}
+    assert store.collect_garbage(None) == (1, len(whole))
+    assert entries_of(store) == []
+    assert entries_of(store, "whole") == ENTRIES
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null"])
+def test_a_line_that_holds_no_entry_is_damage_though_its_checksum_fits(text: str, store: Store) -> None:
+    path = journal(store, [])
+    path.parent.mkdir(parents=True)
+    checksum = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    path.write_text(f"{checksum} {text}\n")
+    with pytest.raises(HarnessError, match="line 1 is not what was written"):
+        entries_of(store)
+
+
+def test_what_a_kill_left_of_the_last_line_is_dropped_and_written_over(store: Store) -> None:
+    path = journal(store)
+    whole = path.read_bytes()
+    start = whole[:-1].rindex(b"\n") + 1
+    for end in range(start, len(whole)):
+        path.write_bytes(whole[:end])
+        assert entries_of(store) == ENTRIES[:-1]
+        assert list(store.verify()) == []
+        journal(store, [{"again": end}])
+        assert entries_of(store) == [*ENTRIES[:-1], {"again": end}]
+    for end in range(whole.index(b"\n")):
+        path.write_bytes(whole[:end])
+        journal(store, [{"again": end}])
+        assert entries_of(store) == [{"again": end}]
+
+
+KEEP = """
+import os, sys
+from pathlib import Path
+from harness.store import Store
+kept = Store(Path(sys.argv[1])).journal("series")
+for number in range(1000):
+    kept.append({"number": number})
+    if number == 500:
+        os._exit(9)
+"""
+
+
+def test_a_process_that_dies_has_lost_nothing_that_it_kept(store: Store) -> None:
+    assert run_python(KEEP, str(store.root)).returncode == 9
+    assert entries_of(store) == [{"number": number} for number in range(501)]
 
 
 # --- garbage
@@ -290,31 +354,26 @@ def test_garbage_is_what_dead_processes_staged_and_not_what_live_ones_do(store: 
     assert found(store)
 
 
-def test_garbage_is_a_block_that_a_killed_process_had_half_written(store: Store) -> None:
-    blocks = store.blocks("series")
-    blocks.save("whole", {"rows": []})
-    fresh, old = (blocks.folder / f".half.json.{number}.tmp" for number in "12")
-    for path in (fresh, old):
-        path.write_bytes(b"{")
-    os.utime(old, (0, time.time() - 7200))
-    assert store.collect_garbage(None) == (1, 1)
-    assert fresh.exists()  # somebody may be writing it
-    assert blocks.load("whole") == {"rows": []}
+def test_a_journal_that_a_killed_process_left_is_no_garbage(store: Store) -> None:
+    path = journal(store)
+    os.truncate(path, path.stat().st_size - 3)
+    assert store.collect_garbage(None) == (0, 0)
+    assert entries_of(store) == ENTRIES[:-1]
 
 
 def test_only_what_is_older_than_asked_is_removed_beside_the_garbage(store: Store) -> None:
     old, new = commit(store).folder, commit(store, OTHER).folder
-    store.blocks("old").save("text", {})
-    store.blocks("new").save("text", {})
+    old_journal = journal(store, series="old")
+    journal(store, series="new")
     ten_days_ago = time.time() - 10 * 86_400
-    for folder in (old, store.blocks("old").folder):
+    for folder in (old, old_journal):
         os.utime(folder, (ten_days_ago, ten_days_ago))
     assert store.collect_garbage(older_than_days=11)[0] == 0
     assert store.collect_garbage(older_than_days=9)[0] == 2
     assert not old.exists()
     assert new.exists()
-    assert store.blocks("old").load("text") is None
-    assert store.blocks("new").load("text") == {}
+    assert entries_of(store, "old") == []
+    assert entries_of(store, "new") == ENTRIES
 
 
 # --- locks
@@ -381,20 +440,6 @@ def test_a_disk_that_is_full_when_the_manifest_is_written_leaves_no_artifact(
     assert_nothing_is_lost(store)
 
 
-def test_a_disk_that_is_full_when_a_block_is_kept_leaves_the_other_blocks(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blocks = store.blocks("series")
-    blocks.save("first", {"rows": [1]})
-    monkeypatch.setattr(os, "fsync", no_space)
-    for name in ("first", "second"):
-        with pytest.raises(HarnessError, match="No space left"):
-            blocks.save(name, {"rows": [2]})
-    monkeypatch.undo()
-    assert {path.name for path in blocks.folder.iterdir()} == {"first.json"}
-    assert blocks.load("first") == {"rows": [1]}
-
-
 def test_a_disk_too_full_for_a_lock_is_one_clear_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     commit(store)
     (store.root / "locks").mkdir()
@@ -412,6 +457,23 @@ def small_files_only(most_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_disk_that_is_full_when_an_entry_is_kept_leaves_the_earlier_ones_whole(store: Store) -> None:
+    path = journal(store)
+    size = path.stat().st_size
+    kept = store.journal("series")
+    for most in (size, size + 1, size + 20, size + 40):
+        with (
+            small_files_only(most),
+            pytest.raises(HarnessError, match=r"cannot write into the store .*series.*finished artifacts are safe"),
+        ):
+            kept.append({"text": "x" * 100})
+        assert entries_of(store) == ENTRIES
+        assert list(store.verify()) == []
+    kept.append({"text": "there is room again"})
+    kept.close()
+    assert entries_of(store) == [*ENTRIES, {"text": "there is room again"}]
 
 
 @pytest.mark.parametrize("name", ["linear", "bilstm"])
@@ -433,7 +495,7 @@ def test_a_student_too_large_for_the_disk_is_one_clear_error_and_no_traceback(na
     assert_nothing_is_lost(store)
 
 
-@pytest.mark.parametrize("use", ["stage", "block", "lock"])
+@pytest.mark.parametrize("use", ["stage", "journal", "lock"])
 def test_a_store_that_cannot_be_created_says_so(use: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     store = Store(tmp_path / "file" / "store")
@@ -441,8 +503,8 @@ def test_a_store_that_cannot_be_created_says_so(use: str, tmp_path: Path) -> Non
         if use == "stage":
             with store.staging():
                 pytest.fail("there is nothing to write into")
-        elif use == "block":
-            store.blocks("series").save("text", {})
+        elif use == "journal":
+            store.journal("series").append({})
         else:
             with store.lock("work", wait=False):
                 pytest.fail("there is nothing to lock")

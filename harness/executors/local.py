@@ -1,7 +1,7 @@
 """Helper processes on this machine: each runs the same plan on the same store, and the store's locks share the work.
 
 A job that one process is making is passed over by the others, so nothing is assigned and nothing has to be told. A
-process that dies loses the block it was working on; whoever comes next makes it.
+process that dies loses what it was working on; whoever comes next makes it, from the rows that were kept.
 """
 
 import multiprocessing

@@ -196,10 +196,13 @@ class OpenAIServer:
         under way are broken off.
 
         Raises:
-            HarnessError: no server can follow the settings; this one refuses the key, the model or the settings; a
-                request was not answered in `attempts` attempts. What was answered before is yielded first.
+            HarnessError: no server can follow the settings, or has a use for counter prompts; this one refuses the key,
+                the model or the settings; a request was not answered in `attempts` attempts. What was answered before
+                is yielded first.
         """
         check_decoding(decoding)
+        if any(request.counter_prompts for request in requests):
+            raise HarnessError("the openai backend has no self-debiasing, and so no use for counter prompts")
         return self._completions(requests, decoding)
 
     def _completions(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:

@@ -102,7 +102,9 @@ class Synthesize:
         return spec.block_rows if isinstance(spec, TransformersGenerator) and spec.strict else None
 
     def identity(self) -> dict[str, Any]:
-        return {**self.series_identity(), "rows": self.rows}
+        # What was charged is among the values. Those of other generators have no such part in their keys.
+        prices = {"prices": self._prices.model_dump(mode="json")} if self._prices else {}
+        return {**self.series_identity(), "rows": self.rows, **prices}
 
     def recipe(self) -> Recipe:
         chosen, prompts = prompts_in_style(self.task, self.generator.prompts, self.generator.style)

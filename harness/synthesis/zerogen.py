@@ -94,11 +94,12 @@ class Synthesis:
             self._make(reading.wanted)
 
     def spent(self) -> Spent:
-        """The share that the dataset has, by tokens written, in what all tries of its series took: they were made
-        together."""
+        """The share that the dataset has in what all tries of its series took, which were made together: by tokens
+        written or, where a server does not tell them, by tries."""
         whole = total(self._spent)
-        written = sum(one.generated_tokens for tries in self._tries.values() for one in tries.values())
-        share = self.account.generated_tokens / written if written else 0.0
+        made = [one for tries in self._tries.values() for one in tries.values()]
+        written = sum(one.generated_tokens for one in made)
+        share = self.account.generated_tokens / written if written else self.account.tried / max(1, len(made))
         whole.seconds *= share
         if whole.joules is not None:
             whole.joules = {source: joules * share for source, joules in whole.joules.items()}
@@ -139,8 +140,12 @@ class Synthesis:
         self._write_all([(stream, number, given) for stream, number, given in about if given is not None])
 
     def _make_contexts(self, count: int) -> None:
+        tries = self._tries[CONTEXT]
         while (missing := count - len(found := self._written_contexts())) > 0:
-            tries = self._tries[CONTEXT]
+            # What stands behind a gap that a kill left counts for nothing yet: first the gap.
+            if gaps := self._missing(CONTEXT, max(tries, default=-1) + 1):
+                self._write_all([(CONTEXT, number, Given()) for number in gaps])
+                continue
             if len(tries) >= HOPELESS_TRIES and len(found) <= HOPELESS_SHARE * len(tries):
                 account = Account()
                 for one in tries.values():
@@ -170,7 +175,9 @@ class Synthesis:
             if self._generator is None:
                 self._generator = self.load()
             completions = self._generator.generate(requests, self.recipe.decoding_of(part[0][0]))
-            while self._keep_some(part, completions if rows is None else iter(list(completions))):
+            if rows is not None:
+                completions = _all_at_once(completions)
+            while self._keep_some(part, completions):
                 pass
 
     def _keep_some(self, part: "Sequence[_Wanted]", completions: Iterator[tuple[int, Completion]]) -> bool:
@@ -221,9 +228,10 @@ class Synthesis:
         """
         if completion.finish_reason == "unread":
             if self.given is None:
+                length = f" of {completion.prompt_tokens} tokens" if completion.prompt_tokens else ""
                 raise HarnessError(
-                    f"task '{self.recipe.task}': a prompt of {completion.prompt_tokens} tokens, and the new ones "
-                    "that the prompt set allows, are more than this PLM reads; shorten it or lower 'max_new_tokens'"
+                    f"task '{self.recipe.task}': a prompt{length}, and the new tokens that the prompt set allows, are "
+                    "more than this PLM reads; shorten it or lower 'max_new_tokens'"
                 )
             return Try(None, "context too long", "unread", 0, 0, None)
         chosen, is_context = self.recipe.prompt_set, stream == CONTEXT
@@ -336,9 +344,15 @@ class _Reading:
                 break
             account.add(one)
             if one.text is not None:
-                account.dropped["repeat"] += one.text in found
+                if one.text in found:
+                    account.dropped["repeat"] += 1
                 found.add(one.text)
         return account
+
+
+def _all_at_once(completions: Iterator[tuple[int, Completion]]) -> Iterator[tuple[int, Completion]]:
+    """None before all are there: a block that a kill breaks off is made whole again."""
+    yield from list(completions)
 
 
 def _without_gaps(tries: Mapping[int, Try]) -> Iterator[Try]:

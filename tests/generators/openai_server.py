@@ -1,7 +1,8 @@
 """A server that speaks the OpenAI protocol, as a process of its own: `python openai_server.py` prints its port.
 
-Its PLM writes what stands in the prompt after `WRITE:`, a token a word, and then an end token. `POST /plan` with a
-JSON object says how it behaves from now on and forgets what it saw; `GET /seen` tells what it has seen since.
+Its PLM writes what stands in the prompt after `WRITE:`, a token a word, with the request's seed in the place of `SEED`,
+and then an end token. `POST /plan` with a JSON object says how it behaves from now on and forgets what it saw;
+`GET /seen` tells what it has seen since.
 
     faults        : what the attempts at each prompt meet in turn: "ok", or a name among `FAULTS`; then "ok"
     only          : faults for prompts with this in them alone
@@ -143,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def answer(plan: dict[str, Any], body: dict[str, Any], prompt: str) -> dict[str, Any]:
-    words = prompt.partition("WRITE:")[2].split(" ")
+    words = prompt.partition("WRITE:")[2].replace("SEED", str(body.get("seed"))).split(" ")
     written = words[: body["max_tokens"]]
     text, tokens = " ".join(written), len(written)
     reason, met = ("length", None) if len(words) > tokens else ("stop", None)

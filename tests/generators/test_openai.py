@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import traceback
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
@@ -22,46 +21,21 @@ from pydantic import ValidationError
 from harness.errors import HarnessError
 from harness.generators import openai_backend
 from harness.generators.base import Completion, Decoding, Request, SelfDebiasing, in_order
-from harness.generators.openai_backend import OpenAIServer, Window, backoff, seconds_of
+from harness.generators.openai_backend import OpenAIServer, Window, backoff, check_decoding, seconds_of
 from harness.spec import OpenAIGenerator, Prices, parse_board
 from harness.synthesis.cleaning import clean
 from harness.yaml_source import read_yaml
 from tests.generators.openai_server import FAULTS
+from tests.generators.server_process import Server, running_server
 
-SERVER = Path(__file__).parent / "openai_server.py"
 KEY = "sk-none-of-your-business-1234567890"
 FEW = Decoding(max_new_tokens=8)
 
 
-class Server:
-    """The server process, and what a test tells it and asks of it."""
-
-    def __init__(self, port: int) -> None:
-        self.root = f"http://127.0.0.1:{port}"
-        self.url = f"{self.root}/v1"
-
-    def plan(self, **plan: Any) -> None:
-        self._ask(urllib.request.Request(f"{self.root}/plan", json.dumps(plan).encode(), method="POST"))
-
-    def seen(self) -> list[dict[str, Any]]:
-        return cast(list[dict[str, Any]], self._ask(urllib.request.Request(f"{self.root}/seen")))
-
-    def bodies(self) -> list[dict[str, Any]]:
-        return [one["body"] for one in self.seen()]
-
-    def _ask(self, request: urllib.request.Request) -> Any:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=30) as reply:
-            return json.load(reply)
-
-
 @pytest.fixture(scope="module")
 def process() -> Iterator[Server]:
-    pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, str(SERVER)], stdin=pipe, stdout=pipe, text=True) as running:
-        assert running.stdout is not None
-        yield Server(int(running.stdout.readline()))
-        running.communicate()  # closes its stdin, upon which it ends
+    with running_server() as running:
+        yield running
 
 
 @pytest.fixture
@@ -175,17 +149,23 @@ def test_every_request_brings_its_own_seed(server: Server) -> None:
 
 
 def test_what_no_server_can_do_is_refused_before_anything_is_sent(server: Server) -> None:
-    assert unsupported(no_repeat_ngram_size=0, self_debiasing=False) == []
-    assert len(unsupported(no_repeat_ngram_size=3, self_debiasing=True)) == 2
-    model, counter = plm(server), [Request("WRITE:a", 1, counter_prompts=("WRITE:b",))]
+    check_decoding(FEW)
     debiasing = replace(FEW, self_debiasing=SelfDebiasing(100, 0.01))
-    for requests, decoding, expected in (
-        (requests_for(1), replace(FEW, no_repeat_ngram_size=3), "'no_repeat_ngram_size: 3'"),
-        (requests_for(1), debiasing, "'self_debiasing'"),
-        (counter, FEW, "'self_debiasing'"),
+    repeating = replace(FEW, no_repeat_ngram_size=3)
+    both = replace(debiasing, no_repeat_ngram_size=3)
+    for decoding, expected in (
+        (repeating, ["'no_repeat_ngram_size' (found 3)"]),
+        (debiasing, ["no self-debiasing"]),
+        (both, ["'no_repeat_ngram_size' (found 3)", "no self-debiasing", "use 'backend: transformers'"]),
     ):
-        with pytest.raises(HarnessError, match=expected):
-            model.generate(requests, decoding)  # at once, not with the first completion
+        refused = r"^the openai backend has no "
+        with pytest.raises(HarnessError, match=refused) as caught:
+            check_decoding(decoding)
+        assert all(one in str(caught.value) for one in expected)
+        with pytest.raises(HarnessError, match=refused):
+            plm(server).generate(requests_for(1), decoding)  # at once, not with the first completion
+    with pytest.raises(HarnessError, match="no use for counter prompts"):
+        plm(server).generate([Request("WRITE:a", 1), Request("WRITE:a", 2, counter_prompts=("WRITE:b",))], FEW)
     assert server.seen() == []
 
 
@@ -705,9 +685,7 @@ students: [linear]
 
 
 def test_what_tokens_cost() -> None:
-    spec = OpenAIGenerator(name="x", backend="openai", url="http://h/v1", model="m")
-    assert spec.price_of(1000, 1000) is None
-    priced = spec.model_copy(update={"prices": Prices(prompt=0.5, generated=1.5)})
-    assert priced.price_of(3_000_000, 200_000) == pytest.approx(1.8)  # 3 x 0.50 + 0.2 x 1.50
-    assert priced.prices is not None
-    assert priced.prices.currency == "USD"
+    prices = Prices(prompt=0.5, generated=1.5)
+    assert prices.of(3_000_000, 200_000) == pytest.approx(1.8)  # 3 x 0.50 + 0.2 x 1.50
+    assert prices.currency == "USD"
+    assert OpenAIGenerator(name="x", backend="openai", url="http://h/v1", model="m").prices is None
