@@ -7,15 +7,26 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
+from harness.spec import Generator
 from tests.toy_mirror import toy_mirror
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 _BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _MAKE = ["make demo", "make test"]
+
+
+def test_generators_that_the_readme_shows_are_understood() -> None:
+    blocks = [yaml.safe_load(text) for language, name, text in _BLOCK.findall(README) if language == "yaml"]
+    shown = [entry for block in blocks for entry in block.get("generators", ())]
+    read = [TypeAdapter[Any](Generator).validate_python({"backend": "transformers", **entry}) for entry in shown]
+    assert {generator.backend for generator in read} == {"transformers", "openai", "replay"}
 
 
 def _commands() -> list[str]:
