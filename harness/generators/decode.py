@@ -59,18 +59,37 @@ class Ends:
     stop: torch.Tensor
 
 
+class CacheMemory:
+    """For the rows in the batch; for what is read next and of what was read last; for the beginnings that prompts
+    share."""
+
+    def __init__(self) -> None:
+        self.rows, self.beginnings = Memory(), Memory()
+        self.read = [Memory(), Memory()]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(memory.nbytes for memory in (self.rows, self.beginnings, *self.read))
+
+
 @torch.inference_mode()
 def decode(
-    model: Any, requests: Sequence[TokenRequest], decoding: Decoding, ends: Ends, places: int
+    model: Any,
+    requests: Sequence[TokenRequest],
+    decoding: Decoding,
+    ends: Ends,
+    places: int,
+    memory: CacheMemory | None = None,
 ) -> Iterator[tuple[int, Decoded]]:
     """Complete every request, `places` of them at a time; each with its number, in the order in which they end.
 
     Args:
         model: a causal language model of `transformers` that takes `position_ids`.
         requests: as many prompts in each; more than one only with self-debiasing.
+        memory: of calls before, with the same model, to be used again.
     """
     if requests:
-        yield from _Batch(model, requests, decoding, ends, min(places, len(requests))).run()
+        yield from _Batch(model, requests, decoding, ends, min(places, len(requests)), memory or CacheMemory()).run()
 
 
 class _Batch:
@@ -78,13 +97,20 @@ class _Batch:
     they go on in lock-step, with the token drawn for the row."""
 
     def __init__(
-        self, model: Any, requests: Sequence[TokenRequest], decoding: Decoding, ends: Ends, places: int
+        self,
+        model: Any,
+        requests: Sequence[TokenRequest],
+        decoding: Decoding,
+        ends: Ends,
+        places: int,
+        memory: CacheMemory,
     ) -> None:
         self.model, self.requests, self.decoding, self.ends = model, requests, decoding, ends
         self.device = model.device
         self.sides = len(requests[0].prompts)
         longest = max(len(prompt) for request in requests for prompt in request.prompts)
-        self.cache = SlotCache(model, places * self.sides, _WIDTH_STEP)
+        self.memory = memory
+        self.cache = SlotCache(model, places * self.sides, _WIDTH_STEP, memory.rows)
         self.places = places
         self.used = 0
         self.number = [-1] * places  # of the request in each place; -1: it has ended
@@ -105,8 +131,6 @@ class _Batch:
         self.next_logits = CapturedStep(partial(_forward, model, self.cache), device)
         self.waiting = self._reading_order()
         self.read = _Read({}, None, None)
-        # For what is read next, of what was read last, and for the beginnings that prompts share.
-        self.memory = [Memory() for _ in range(3)]
 
     def _reading_order(self) -> list[int]:
         """The requests from the last to the first to enter: those with equal prompts together, the longest first.
@@ -131,7 +155,8 @@ class _Batch:
             if self.waiting and (free == self.places or free >= max(1, REFILL * self.places)):
                 self._compact()
                 yield from self._enter(min(free, len(self.waiting)))
-            elif not self.waiting and self._going() <= SHRINK * self.used:
+                continue  # until the batch is full: a step over few rows takes nearly as long as one over all
+            if not self.waiting and self._going() <= SHRINK * self.used:
                 self._compact()
             if self._going():
                 yield from self._step()
@@ -188,9 +213,10 @@ class _Batch:
         places = torch.arange(first, self.used, device=self.device)
         slots = self._slots(places)
         prompts = [prompt for number in numbers for prompt in self.requests[number].prompts]
-        read = _read(self.model, prompts, self.read, self.memory[0], self.memory[2])
+        read = _read(self.model, prompts, self.read, self.memory.read[0], self.memory.beginnings)
         if read is not self.read:
-            self.read, self.memory[:2] = read, self.memory[1::-1]
+            self.read = read
+            self.memory.read.reverse()
         assert self.read.cache is not None and self.read.logits is not None
         rows = torch.tensor([self.read.place[prompt] for prompt in prompts], device=self.device)
         self._make_room(max([*map(len, prompts), *self.length[:first]]))

@@ -21,6 +21,10 @@ class Memory:
     def __init__(self) -> None:
         self._buffers: dict[tuple[int, str], torch.Tensor] = {}
 
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for buffer in self._buffers.values())
+
     def take(self, layer: int, name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
         """A tensor of that shape; what it holds is any finite numbers."""
         size, buffer = math.prod(shape), self._buffers.get((layer, name))

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from harness.errors import HarnessError
 from harness.generators.base import Completion, Decoding, FinishReason, Request, ScoredPrompt
-from harness.generators.decode import Decoded, Ends, TokenRequest, decode
+from harness.generators.decode import CacheMemory, Decoded, Ends, TokenRequest, decode
 from harness.generators.locate import ModelPlace
 from harness.generators.memory import is_out_of_memory, places_in_memory
 from harness.spec import Style
@@ -29,6 +29,7 @@ class TransformersGenerator:
         self._ends: dict[tuple[str, ...], Ends] = {}
         self._most_places: int | None = None  # what was left when memory ran out
         self._places = 0
+        self._memory = CacheMemory()
 
     @classmethod
     def load(cls, place: ModelPlace, dtype: str, style: Style, trust_remote_code: bool) -> "TransformersGenerator":
@@ -121,7 +122,8 @@ class TransformersGenerator:
             numbers, rows = list(left), list(left.values())
             self._places = self._places_for(rows, decoding)
             try:
-                for place, decoded in decode(self.model, rows, decoding, self._ends_with(decoding.stop), self._places):
+                ends = self._ends_with(decoding.stop)
+                for place, decoded in decode(self.model, rows, decoding, ends, self._places, self._memory):
                     number = numbers[place]
                     yield number, self._completion(decoded, len(left.pop(number).prompts[0]))
             except (RuntimeError, MemoryError) as error:
@@ -132,12 +134,13 @@ class TransformersGenerator:
                         f"not enough memory on {self.device} to decode a single row of {len(rows[0].prompts[0])} "
                         f"tokens and {decoding.max_new_tokens} new ones with this PLM"
                     ) from None
-                self._most_places = self._places // 2
+                self._most_places, self._memory = self._places // 2, CacheMemory()
 
     def _places_for(self, rows: Sequence[TokenRequest], decoding: Decoding) -> int:
         """How many rows to decode together: what the memory holds, and no more than was left when it ran out."""
         longest = max(len(prompt) for row in rows for prompt in row.prompts)
-        most = places_in_memory(self.model, longest + decoding.max_new_tokens, len(rows[0].prompts))
+        positions, sides = longest + decoding.max_new_tokens, len(rows[0].prompts)
+        most = places_in_memory(self.model, positions, sides, self._memory.nbytes)
         return max(1, min(most, self._most_places or most, len(rows)))
 
     def provenance(self) -> Mapping[str, str | int]:

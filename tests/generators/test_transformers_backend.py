@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
@@ -333,7 +334,7 @@ def test_provenance_tells_device_dtype_and_how_many_rows_were_decoded_together(
 ) -> None:
     completed(plm, ["Good"] * 5, Decoding(2))
     assert plm.provenance() == {"device": "cpu", "dtype": "float32", "rows together": 5}
-    monkeypatch.setattr(backend_module, "places_in_memory", lambda model, positions, sides: 3)
+    monkeypatch.setattr(backend_module, "places_in_memory", lambda *_: 3)
     completed(plm, ["Good"] * 5, Decoding(2))
     assert plm.provenance()["rows together"] == 3
 
@@ -455,7 +456,22 @@ def test_the_rows_that_memory_holds_worked_by_hand(
 ) -> None:
     monkeypatch.setattr(memory, "_free", lambda device: free)
     monkeypatch.setitem(CONFIGS, "wide heads", Qwen3Config(**{**CONFIGS["qwen3"].to_dict(), "head_dim": 24}))
-    assert places_in_memory(random_model(name).to(getattr(torch, dtype)), positions, sides) == places
+    model = random_model(name).to(getattr(torch, dtype))
+    assert places_in_memory(model, positions, sides, 0) == places
+    # What is held for it, and is not free for others, is as good.
+    monkeypatch.setattr(memory, "_free", lambda device: 0)
+    assert places_in_memory(model, positions, sides, free) == places
+
+
+@pytest.mark.parametrize(("limit", "left"), [("max", 10**9), ("5000", 5000 - 1200), ("1000", 0)])
+def test_no_more_memory_is_free_than_a_container_may_still_take(
+    limit: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("1200\n")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**9))
+    assert memory._free(torch.device("cpu")) == left
 
 
 def test_memory_that_the_gpu_allocator_keeps_for_later_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -470,7 +486,7 @@ def test_as_many_rows_are_decoded_as_the_longest_prompt_with_its_counter_prompts
 ) -> None:
     asked: list[tuple[int, int]] = []
 
-    def noted(model: Any, positions: int, sides: int) -> int:
+    def noted(model: Any, positions: int, sides: int, held: int) -> int:
         asked.append((positions, sides))
         return 2
 
