@@ -268,7 +268,9 @@ class OpenAIGenerator(Writer):
     )
     concurrency: StrictInt = Field(32, ge=1, le=1024, description="the most requests at a time")
     timeout: float = Field(120.0, gt=0, le=3600, description="seconds for a whole reply")
-    attempts: StrictInt = Field(8, ge=1, le=100, description="of one request")
+    attempts: StrictInt = Field(
+        12, ge=1, le=100, description="of one request, while the server answers no other; four times as many in all"
+    )
     prices: Prices | None = Field(None, description="per million tokens; none: not accounted for")
     seeded: StrictBool = Field(True, description="send each row's `seed`; false for a server that refuses it")
 

@@ -27,7 +27,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from harness.errors import HarnessError, shown
-from harness.files import write_json
+from harness.files import write_atomic, write_json
 
 MANIFEST = "manifest.json"
 MANIFEST_SCHEMA = 1
@@ -82,6 +82,20 @@ class JournalFile:
         if not isinstance(entry, dict):
             raise _damaged(self.path, f"line {number} is not what was written")
         return entry
+
+    def mend(self) -> int:
+        """Leave out what is damaged; bytes freed. What the lines held will be made again, and all others are kept."""
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        good = b"".join(line for line in lines if self._is_whole(line))
+        write_atomic(self.path, good)
+        return sum(map(len, lines)) - len(good)
+
+    def _is_whole(self, line: bytes) -> bool:
+        try:
+            self._entry(line, 0)
+        except HarnessError:
+            return False
+        return line.endswith(b"\n")
 
     def append(self, entry: Mapping[str, Any]) -> None:
         """Keep an entry: from now on no kill of this process can lose it.
@@ -251,11 +265,17 @@ class Store:
             folders and single files removed, bytes freed.
         """
         removed = {folder for folder in (self.root / "staging").glob("*") if not _alive(folder)}
-        removed |= {path for path, _ in self.verify()}
+        damaged = {path for path, _ in self.verify()}
+        journals = {path for path in damaged if path.suffix == ".jsonl"}
+        removed |= damaged - journals
         if older_than_days is not None:
             kept = [folder for pattern in ("artifacts/*/*", "series/*") for folder in self.root.glob(pattern)]
             removed |= {folder for folder in kept if _older_than(folder, older_than_days)}
-        return len(removed), sum(_remove(path) for path in removed)
+        freed = 0
+        for path in journals - removed:
+            with self.lock(path.stem, wait=True):  # nobody appends to it meanwhile
+                freed += JournalFile(path).mend()
+        return len(removed | journals), freed + sum(_remove(path) for path in removed)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -292,7 +312,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, why: str) -> HarnessError:
-    return HarnessError(f"{path} is damaged: {why}; run `harness store gc` to remove it, then the same command again")
+    return HarnessError(
+        f"{path} is damaged: {why}; run `harness store gc` to remove what is damaged, then the same command again"
+    )
 
 
 def _cannot_write(root: Path, error: OSError) -> HarnessError:

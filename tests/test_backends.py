@@ -168,7 +168,10 @@ def test_what_a_dataset_took_has_a_unit_each_and_no_zero_for_what_is_not_told() 
         "price": (pytest.approx(1.6), "EUR", "accounting"),  # 2 x 0.50 + 0.4 x 1.50
     }
     bare = {one.measure for one in costs(20, account, Spent(seconds=40.0, joules=None), None)}
-    assert bare == {"generate_seconds", "usable_rows_per_second", "generated_tokens_per_second", "peak_memory"}
+    assert bare == {"generate_seconds", "usable_rows_per_second", "generated_tokens_per_second"}
+    account.uncounted = 1  # a server told no tokens of a row: neither a rate of tokens nor a price is known
+    untold = costs(20, account, Spent(seconds=40.0), Prices(prompt=0.5, generated=1.5))
+    assert {one.measure for one in untold} == {"generate_seconds", "usable_rows_per_second"}
     assert "usable_rows_per_second" not in {one.measure for one in costs(20, account, Spent(), None)}
 
 

@@ -262,7 +262,7 @@ def test_what_is_kept_in_a_journal_is_read_as_it_was_in_its_order(store: Store) 
     assert list(store.verify()) == []
 
 
-def test_every_flipped_byte_of_a_journal_is_found_and_the_journal_collected(store: Store) -> None:
+def test_every_flipped_byte_of_a_journal_is_found_and_its_line_alone_collected(store: Store) -> None:
     path = journal(store)
     whole = path.read_bytes()
     ends = [place for place, byte in enumerate(whole) if byte == ord("\n")]
@@ -279,8 +279,8 @@ def test_every_flipped_byte_of_a_journal_is_found_and_the_journal_collected(stor
     path.write_bytes(b"x" + whole[1:])
     journal(store, series="whole")
     assert [place for place, _ in store.verify()] == [path]
-    assert store.collect_garbage(None) == (1, len(whole))
-    assert entries_of(store) == []
+    assert store.collect_garbage(None) == (1, ends[0] + 1)  # the damaged line alone: the others were paid for
+    assert entries_of(store) == ENTRIES[1:]
     assert entries_of(store, "whole") == ENTRIES
 
 

@@ -22,7 +22,8 @@ class Decoding:
     """How tokens are drawn, in the terms of `transformers` and in its order: the penalty of tokens that prompt or text
     have already (1: off), no n-gram twice in both (0: off), no end before `min_new_tokens`; self-debiasing;
     temperature; top-k (0: off); top-p. Top-k 1 is greedy. A row ends with a token that contains any of the `stop`
-    strings."""
+    strings. `together`: all rows of a call in one batch, whatever the memory: what is decoded beside a row is then the
+    same every time."""
 
     max_new_tokens: int
     top_p: float = 1.0
@@ -33,6 +34,7 @@ class Decoding:
     min_new_tokens: int = 0
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)

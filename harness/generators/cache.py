@@ -23,7 +23,10 @@ class GeneratorCache:
         if isinstance(spec, OpenAIGenerator):
             from harness.generators.openai_backend import OpenAIServer
 
-            return OpenAIServer(spec)
+            if self._key != ("openai", spec) or self._generator is None:  # it has learnt what the server bears
+                self._generator = OpenAIServer(spec)
+                self._key = ("openai", spec)
+            return self._generator
         if not isinstance(spec, VllmGenerator):
             return self.scorer(spec, place, dtype)
         from harness.generators.vllm_backend import VllmBackend

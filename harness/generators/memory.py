@@ -49,9 +49,11 @@ def _free(device: torch.device) -> int:
 
 
 def _left_of_group() -> list[int]:
-    """What a container or batch job may still take, if Linux limits it (cgroups v2)."""
+    """What a container may still take, if Linux limits it (cgroups v2); copies of files it gives up when need be."""
     try:
-        limit, used = ((_CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        limit, used, stat = ((_CGROUP / f"memory.{name}").read_text().strip() for name in ("max", "current", "stat"))
     except OSError:
         return []
-    return [] if limit == "max" else [max(0, int(limit) - int(used))]
+    fields = dict(line.split() for line in stat.splitlines())
+    files = sum(int(fields.get(name, 0)) for name in ("inactive_file", "active_file"))
+    return [] if limit == "max" else [max(0, int(limit) - int(used) + files)]

@@ -44,6 +44,9 @@ BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF = 60.0
 LONGEST_PAUSE = 600.0
 """A server that wants to be left alone for longer (a quota of the day is spent) ends the run."""
+LUCKLESS = 4
+"""A request is given up after `attempts` failures during which no other one was answered, or after so many times as
+many in all."""
 LARGEST_REPLY = 8 << 20
 _REPORTED = 8
 """Names of models, and fingerprints, that are kept of what a server reports."""
@@ -220,6 +223,11 @@ class OpenAIServer:
         finally:
             conversation.stop()
 
+    @property
+    def answered(self) -> int:
+        """Requests, so far."""
+        return self._answered
+
     def provenance(self) -> Mapping[str, str | int]:
         """URL, model, what the server reported of itself, and counts of requests, retries by reason, and tokens."""
         if not self._uncounted:
@@ -233,6 +241,7 @@ class OpenAIServer:
             "system_fingerprint": ", ".join(self._fingerprints),
         }
         return {
+            "runs in": "a server",
             "server": self.spec.url,
             "model": self.spec.model,
             **{name: value for name, value in reported.items() if value},
@@ -468,12 +477,16 @@ class _Conversation:
 
     async def _ask(self, client: "httpx.AsyncClient", index: int, request: Request) -> None:
         body = self._server.body(request, self._decoding)
+        most, in_a_row = self._server.spec.attempts, 0
         for attempt in itertools.count(1):
+            answered = self._server.answered
             outcome = await self._server.ask(client, body, self._decoding)
             if isinstance(outcome, Completion):
                 self.ready.put((index, outcome))
                 return
-            if attempt == self._server.spec.attempts:
+            # A server that answers others meanwhile is there: only its ill luck with this one counts.
+            in_a_row = in_a_row + 1 if self._server.answered == answered else 1
+            if in_a_row >= most or attempt >= LUCKLESS * most:
                 raise self._server.given_up(outcome)
             self._server.failed(outcome)
             await asyncio.sleep(backoff(request.seed, attempt))

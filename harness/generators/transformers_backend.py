@@ -28,7 +28,7 @@ class TransformersGenerator:
         self.style = style
         self._ends: dict[tuple[str, ...], Ends] = {}
         self._most_places: int | None = None  # what was left when memory ran out
-        self._places = 0
+        self._places = self._most_together = 0
         self._memory = CacheMemory()
 
     @classmethod
@@ -124,11 +124,16 @@ class TransformersGenerator:
             try:
                 ends = self._ends_with(decoding.stop)
                 for place, decoded in decode(self.model, rows, decoding, ends, self._places, self._memory):
-                    number = numbers[place]
+                    number, self._most_together = numbers[place], max(self._most_together, self._places)
                     yield number, self._completion(decoded, len(left.pop(number).prompts[0]))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
+                if decoding.together:
+                    raise HarnessError(
+                        f"not enough memory on {self.device} for a strict block of {len(requests)} rows; lower "
+                        "'block_rows'"
+                    ) from None
                 if self._places == 1:
                     raise HarnessError(
                         f"not enough memory on {self.device} to decode a single row of {len(rows[0].prompts[0])} "
@@ -138,15 +143,18 @@ class TransformersGenerator:
 
     def _places_for(self, rows: Sequence[TokenRequest], decoding: Decoding) -> int:
         """How many rows to decode together: what the memory holds, and no more than was left when it ran out."""
+        if decoding.together:
+            return len(rows)
         longest = max(len(prompt) for row in rows for prompt in row.prompts)
         positions, sides = longest + decoding.max_new_tokens, len(rows[0].prompts)
         most = places_in_memory(self.model, positions, sides, self._memory.nbytes)
         return max(1, min(most, self._most_places or most, len(rows)))
 
     def provenance(self) -> Mapping[str, str | int]:
-        """Device, dtype and how many rows were decoded together at last."""
+        """Device, dtype and how many rows were decoded together at most."""
         device = torch.cuda.get_device_name() if self.model.device.type == "cuda" else "cpu"
-        return {"device": device, "dtype": str(self.model.dtype).removeprefix("torch."), "rows together": self._places}
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return {"runs in": "this process", "device": device, "dtype": dtype, "rows together": self._most_together}
 
     def _encode(self, prompts: set[str]) -> dict[str, tuple[int, ...]]:
         """The tokens of each prompt."""

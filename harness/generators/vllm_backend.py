@@ -86,7 +86,12 @@ class VllmBackend:
 
         names = [str(current_platform.get_device_name(index)) for index in range(self._gpus)]
         dtype = str(self._model_config.dtype).removeprefix("torch.")
-        return {"backend": "vllm", "device": ", ".join(names), "dtype": dtype, "vllm": str(_vllm().__version__)}
+        return {
+            "runs in": "processes of its own",
+            "device": ", ".join(names),
+            "dtype": dtype,
+            "vllm": str(_vllm().__version__),
+        }
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Completion]]:
         """The completion of every request once, with its number: first those that cannot be read, then all others.

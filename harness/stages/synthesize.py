@@ -90,6 +90,7 @@ class Synthesize:
             "settings": settings,
             "contexts": self.real.contexts().content_hash if self.task.contexts else None,
             "candidates": finder_version(chosen.candidates) if is_qa else None,
+            "seeded": getattr(self.generator, "seeded", True),
             "drawing": {name: getattr(drawing, name) for name in DRAWING},
             "strict_rows": self._strict_rows,
             "seed": self.seed,
@@ -333,9 +334,12 @@ def _counts(rows: int, account: Account | None) -> list[Value]:
                 Value(f"dropped.{why.replace(' ', '_')}", n, "rows", "accounting")
                 for why, n in sorted(account.dropped.items())
             ),
-            Value("prompt_tokens", account.prompt_tokens, "tokens", "accounting"),
-            Value("generated_tokens", account.generated_tokens, "tokens", "accounting"),
         ]
+        if not account.uncounted:
+            values += [
+                Value("prompt_tokens", account.prompt_tokens, "tokens", "accounting"),
+                Value("generated_tokens", account.generated_tokens, "tokens", "accounting"),
+            ]
     return values
 
 
@@ -344,14 +348,16 @@ def costs(rows: int, account: Account, spent: Spent, prices: "Prices | None") ->
     values = [Value("generate_seconds", spent.seconds, "seconds", "machine")]
     if spent.seconds > 0:
         values.append(Value("usable_rows_per_second", rows / spent.seconds, "rows/s", "machine"))
-        rate = account.generated_tokens / spent.seconds
-        values.append(Value("generated_tokens_per_second", rate, "tokens/s", "machine"))
-    values.append(Value("peak_memory", spent.peak_memory_bytes, "bytes", "machine"))
+        if not account.uncounted:
+            rate = account.generated_tokens / spent.seconds
+            values.append(Value("generated_tokens_per_second", rate, "tokens/s", "machine"))
+    if spent.peak_memory_bytes is not None:
+        values.append(Value("peak_memory", spent.peak_memory_bytes, "bytes", "machine"))
     if spent.peak_gpu_memory_bytes is not None:
         values.append(Value("peak_gpu_memory", spent.peak_gpu_memory_bytes, "bytes", "machine"))
     for source, joules in (spent.joules or {}).items():
         values.append(Value(f"energy.{source}", joules, "joules", "machine"))
-    if prices is not None:
+    if prices is not None and not account.uncounted:
         price = prices.of(account.prompt_tokens, account.generated_tokens)
         values.append(Value("price", price, prices.currency, "accounting"))
     return values

@@ -51,11 +51,12 @@ class Recipe:
         chosen = self.prompt_set
         # A completion prompt has opened the quotes; a chat reply may open them itself, and ends by itself.
         stop = (chosen.stop or "\n",) if self.style == "completion" else ()
+        decoding = replace(self.decoding, together=self.strict_rows is not None)
         if stream == CONTEXT:
-            return replace(self.decoding, max_new_tokens=chosen.context_max_new_tokens, stop=stop)
+            return replace(decoding, max_new_tokens=chosen.context_max_new_tokens, stop=stop)
         after = (chosen.cut_after,) if chosen.cut_after and self.style == "completion" else ()
         return replace(
-            self.decoding,
+            decoding,
             max_new_tokens=chosen.max_new_tokens,
             stop=(*stop, *after),
             self_debiasing=SelfDebiasing(**chosen.self_debiasing.model_dump()) if chosen.self_debiasing else None,
@@ -110,17 +111,20 @@ class Try:
 
 @dataclass
 class Account:
-    """Rows tried, rows dropped by reason, tokens: of a dataset, whatever else was made beside it."""
+    """Rows tried, rows dropped by reason, tokens: of a dataset, whatever else was made beside it. `uncounted`: rows
+    whose tokens a server did not tell; with any, the tokens are not those of all."""
 
     tried: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     generated_tokens: int = 0
+    uncounted: int = 0
 
     def add(self, one: Try) -> None:
         self.tried += 1
         self.prompt_tokens += one.prompt_tokens
         self.generated_tokens += one.generated_tokens
+        self.uncounted += one.finish_reason != "unread" and not one.prompt_tokens
         if one.dropped is not None:
             self.dropped[one.dropped] += 1
 
@@ -129,6 +133,7 @@ class Account:
         self.dropped.update(other.dropped)
         self.prompt_tokens += other.prompt_tokens
         self.generated_tokens += other.generated_tokens
+        self.uncounted += other.uncounted
 
     def to_json(self) -> dict[str, Any]:
         # Not `asdict`, which cannot copy a Counter.

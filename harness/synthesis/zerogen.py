@@ -27,7 +27,7 @@ from harness.synthesis.cleaning import clean
 from harness.synthesis.contexts import Given, RealContexts
 from harness.synthesis.prompts import fill
 from harness.synthesis.recipe import CONTEXT, Account, Recipe, Row, Try
-from harness.synthesis.spent import Spent, measured, total
+from harness.synthesis.spent import Spent, forget_this_process, measured, total
 
 HOPELESS_TRIES = 2048
 HOPELESS_SHARE = 0.005
@@ -74,6 +74,8 @@ class Synthesis:
         Raises:
             HarnessError: hardly any of what the PLM writes is usable, or it cannot read a prompt.
         """
+        self._tries.clear()
+        self._spent.clear()
         for entry in self.journal.entries():
             if "spent" in entry:
                 self._spent.append(Spent(**entry["spent"]))
@@ -199,6 +201,8 @@ class Synthesis:
         finally:
             if self._generator is not None:
                 spent.provenance = dict(self._generator.provenance())
+                if (where := spent.provenance.get("runs in", "this process")) != "this process":
+                    forget_this_process(spent, str(where))
             self._spent.append(spent)
             self.journal.append({"spent": asdict(spent)})
         return goes_on

@@ -332,11 +332,28 @@ def test_the_caller_may_stop_in_the_midst(plm: TransformersGenerator) -> None:
 def test_provenance_tells_device_dtype_and_how_many_rows_were_decoded_together(
     plm: TransformersGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    completed(plm, ["Good"] * 5, Decoding(2))
-    assert plm.provenance() == {"device": "cpu", "dtype": "float32", "rows together": 5}
+    fresh = TransformersGenerator(plm.model, plm.tokenizer, "completion")
     monkeypatch.setattr(backend_module, "places_in_memory", lambda *_: 3)
-    completed(plm, ["Good"] * 5, Decoding(2))
-    assert plm.provenance()["rows together"] == 3
+    completed(fresh, ["Good"] * 5, Decoding(2))
+    told = {"runs in": "this process", "device": "cpu", "dtype": "float32"}
+    assert fresh.provenance() == {**told, "rows together": 3}
+    completed(fresh, ["Good"], Decoding(2))
+    assert fresh.provenance() == {**told, "rows together": 3}, "at most, not at last"
+
+
+def test_rows_that_are_to_be_together_are_whatever_the_memory(
+    plm: TransformersGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoding, found = Decoding(16, top_p=0.9, stop=(",",), together=True), []
+    for places in (3, 100):
+        monkeypatch.setattr(backend_module, "places_in_memory", lambda *_, places=places: places)
+        fresh = TransformersGenerator(plm.model, plm.tokenizer, "completion")
+        found.append(completed(fresh, SENTENCES, decoding))
+        assert fresh.provenance()["rows together"] == len(SENTENCES)
+    assert found[0] == found[1]
+    Short(plm.model, 5, torch.OutOfMemoryError("CUDA out of memory"), monkeypatch)
+    with pytest.raises(HarnessError, match=f"strict block of {len(SENTENCES)} rows; lower 'block_rows'"):
+        completed(plm, SENTENCES, decoding)
 
 
 # --- memory
@@ -408,7 +425,7 @@ def test_rows_that_ended_before_memory_ran_out_are_not_written_again(
     assert [one.text for one in in_order(found)] == [one.text for one in expected]
     early = sum(one.generated_tokens <= 8 for one in expected)
     assert 0 < early < 32
-    assert fresh.provenance()["rows together"] == min(16, 32 - early)
+    assert fresh.provenance()["rows together"] == 32, "of which some were given"
 
 
 def test_without_memory_for_a_single_row_there_is_one_clear_error(
@@ -468,7 +485,8 @@ def test_no_more_memory_is_free_than_a_container_may_still_take(
     limit: str, left: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text("1200\n")
+    (tmp_path / "memory.current").write_text("1500\n")
+    (tmp_path / "memory.stat").write_text("anon 1200\ninactive_file 250\nactive_file 50\n")
     monkeypatch.setattr(memory, "_CGROUP", tmp_path)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=10**9))
     assert memory._free(torch.device("cpu")) == left

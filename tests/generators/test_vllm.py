@@ -179,7 +179,7 @@ def test_a_pinned_plm_is_loaded_from_safetensors_with_its_own_tokenizer(vllm: An
         "seed": 0,
     }
     assert backend.provenance() == {
-        "backend": "vllm",
+        "runs in": "processes of its own",
         "device": "GPU A, GPU B",
         "dtype": "bfloat16",
         "vllm": "0.33.0",
