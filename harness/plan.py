@@ -13,7 +13,7 @@ from harness import __version__
 from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean, one_of
 from harness.files import canonical_json
-from harness.quality.measures import applicable
+from harness.quality.measures import MEASURES
 from harness.resolve import ReplayedGenerator, ResolvedBoard, WritingGenerator
 from harness.spec import OpenAIGenerator, Size
 from harness.stages import measure, profile, score, train
@@ -222,7 +222,9 @@ def _student_cells(plan: Plan, data: _Data) -> None:
     if data.job is not None:
         inputs = {train.DATA_INPUT: data.job}
         about = [data.job]
-        if measures := applicable(board.measures, has_labels=bool(data.task.spec.labels)):
+        labelled = bool(data.task.spec.labels)
+        measures = tuple(name for name in board.measures if labelled or "labels" not in MEASURES[name].needs)
+        if measures:
             about.append(plan.add(measure.Measure(data.task, measures, data.title), inputs))
     for student in board.students:
         if data.task.spec.family not in student.families:

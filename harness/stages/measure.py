@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from harness.data.real import RealTask
 from harness.quality.measures import MEASURES, measure_all
+from harness.quality.rows import Rows
 from harness.stages.base import Record, StageIO, write_values
 from harness.stages.synthesize import read_synthetic
 
@@ -28,7 +29,7 @@ class Measure:
 
     @property
     def _reads_real_text(self) -> bool:
-        return any(MEASURES[name].needs_real_text for name in self.measures)
+        return any("test_texts" in MEASURES[name].needs for name in self.measures)
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -45,6 +46,7 @@ class Measure:
         test_texts = self.task.split("test").measured(family) if self._reads_real_text else None
         labels = self.task.spec.labels
         texts = data.measured(family)
-        write_values(io.out, measure_all(self.measures, texts, data.label if labels else None, test_texts, labels))
+        rows = Rows(texts, labels, data.label if labels else None, test_texts=test_texts)
+        write_values(io.out, measure_all(self.measures, rows).values)
         io.progress.update(len(texts), len(texts), "rows")
         return Record(gold=[f"{self.task.name}/test: texts without labels, for leakage"] if test_texts else [])

@@ -12,12 +12,14 @@ import pytest
 
 import harness.quality.measurements
 from harness.quality.measures import MEASURES, measure_all
+from harness.quality.rows import Rows
 
 FOLDER = Path(harness.quality.measurements.__path__[0])
 TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, really good"]
 LABELS = ["positive", "negative", "negative", "positive"]
 TEST_TEXTS = ["A bad film.", "a good play"]
 LABEL_NAMES = ["negative", "positive"]
+ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, test_texts=TEST_TEXTS)
 
 CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, list[str]]]] = {
     "self_bleu": ("SelfBleu", {"data": TEXTS}),
@@ -91,7 +93,7 @@ def test_every_measure_of_the_registry_has_a_face() -> None:
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_face_gives_the_harness_own_numbers_by_class_and_by_path(name: str, faces: dict[str, dict[str, Any]]) -> None:
-    values = measure_all([name], TEXTS, LABELS, TEST_TEXTS, LABEL_NAMES)
+    values = measure_all([name], ROWS).values
     expected = {value.measure: value.value for value in values}
     assert faces[name]["by_class"] == faces[name]["by_path"] == expected
 

@@ -6,16 +6,18 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.quality.measures import DEFAULT_MEASURES, MEASURES, measure_all
+from harness.quality.rows import Rows
 from harness.values import Value
 
 TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, really good"]
 LABELS = ["positive", "negative", "negative", "positive"]
 TEST_TEXTS = ["A bad film.", "a good play"]
 LABEL_NAMES = ["negative", "positive"]
+ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, test_texts=TEST_TEXTS)
 
 
 def by_name(names: list[str]) -> dict[str, Value]:
-    return {value.measure: value for value in measure_all(names, TEXTS, LABELS, TEST_TEXTS, LABEL_NAMES)}
+    return {value.measure: value for value in measure_all(names, ROWS).values}
 
 
 def test_the_registry_keeps_its_order_because_reports_show_it() -> None:
@@ -94,7 +96,7 @@ def test_measures_come_in_the_order_asked_for_and_a_repeated_name_counts_once() 
 
 
 def test_a_number_that_does_not_exist_is_left_out_rather_than_reported_as_nan_or_zero() -> None:
-    found = measure_all(["distinct_n"], ["a b", "c"], None, None, [])
+    found = measure_all(["distinct_n"], Rows(["a b", "c"])).values
     assert [value.measure for value in found] == ["distinct_1", "distinct_2"]
 
 
@@ -105,11 +107,22 @@ def test_an_unknown_name_is_refused_with_a_hint() -> None:
 
 def test_a_measure_without_the_input_it_needs_is_refused_before_any_is_taken() -> None:
     with pytest.raises(HarnessError, match="'leakage' needs the texts of the real test split"):
-        measure_all(["self_bleu", "leakage"], [], None, None, LABEL_NAMES)
+        measure_all(["self_bleu", "leakage"], Rows([]))
     with pytest.raises(HarnessError, match="'label_balance' needs labels"):
-        measure_all(["self_bleu", "label_balance"], [], None, None, LABEL_NAMES)
+        measure_all(["self_bleu", "label_balance"], Rows([]))
 
 
 def test_labels_that_do_not_match_the_texts_in_number_are_refused() -> None:
     with pytest.raises(HarnessError, match="4 texts and 3 labels"):
-        measure_all(["duplicates"], TEXTS, LABELS[:3], None, LABEL_NAMES)
+        measure_all(["duplicates"], Rows(TEXTS, LABEL_NAMES, LABELS[:3]))
+
+
+def test_a_measure_that_depends_on_the_number_of_rows_is_taken_at_the_common_size_too() -> None:
+    texts = [f"w{index} w{index + 1} the film" for index in range(40)]
+    found = {value.measure: value for value in measure_all(["distinct_n", "lengths"], Rows(texts), 10).values}
+    at_ten = found["distinct_1@10"]
+    # Ten such texts have 12 to 22 different words of 40; forty have 43 of 160.
+    assert 12 / 40 <= at_ten.value <= 22 / 40 and found["distinct_1"].value == 43 / 160
+    assert at_ten.low is not None and at_ten.high is not None and at_ten.low < at_ten.value < at_ten.high
+    assert "words_mean" in found and "words_mean@10" not in found
+    assert not any("@" in value.measure for value in measure_all(["distinct_n"], Rows(texts), 40).values)

@@ -2,13 +2,13 @@
 `EvaluationModule` that it finds in a script for the script's own, and an imported base class would come
 first."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import datasets
 import evaluate
 
 from harness.quality.measures import MEASURES, measure_all
+from harness.quality.rows import Rows
 
 _HARNESS_CITATION = """\
 @software{plm_data_harness,
@@ -28,15 +28,9 @@ def measurement_info(name: str, description: str, inputs: str, citation: str = _
     )
 
 
-def values_by_name(
-    name: str,
-    texts: Sequence[str],
-    labels: Sequence[str] | None = None,
-    test_texts: Sequence[str] | None = None,
-    label_names: Sequence[str] = (),
-) -> dict[str, float]:
+def values_by_name(name: str, rows: Rows) -> dict[str, float]:
     """The numbers of the measure `name` under the names that the harness itself gives them.
 
     Raises `HarnessError` as `measure_all` does.
     """
-    return {value.measure: value.value for value in measure_all([name], texts, labels, test_texts, label_names)}
+    return {value.measure: value.value for value in measure_all([name], rows).values}

@@ -5,6 +5,7 @@ from typing import Any
 import evaluate
 
 from harness.quality.measurements.face import measurement_info, values_by_name
+from harness.quality.rows import Rows
 
 DESCRIPTION = """\
 Distinct-1 to Distinct-4 (Li et al., 2016): different n-grams over all n-grams of the corpus. It falls with
@@ -31,4 +32,4 @@ class DistinctN(evaluate.Measurement):  # type: ignore[misc]  # evaluate has no 
         return measurement_info("distinct_n", DESCRIPTION, INPUTS, CITATION)
 
     def _compute(self, data: list[str]) -> dict[str, float]:
-        return values_by_name("distinct_n", data)
+        return values_by_name("distinct_n", Rows(data))

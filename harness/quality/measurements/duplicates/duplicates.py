@@ -5,6 +5,7 @@ from typing import Any
 import evaluate
 
 from harness.quality.measurements.face import measurement_info, values_by_name
+from harness.quality.rows import Rows
 
 DESCRIPTION = """\
 Share of rows that repeat an earlier row: character for character, and but for case, punctuation, spacing
@@ -23,4 +24,4 @@ class Duplicates(evaluate.Measurement):  # type: ignore[misc]  # evaluate has no
         return measurement_info("duplicates", DESCRIPTION, INPUTS)
 
     def _compute(self, data: list[str]) -> dict[str, float]:
-        return values_by_name("duplicates", data)
+        return values_by_name("duplicates", Rows(data))

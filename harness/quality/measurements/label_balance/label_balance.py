@@ -6,6 +6,7 @@ from typing import Any
 import evaluate
 
 from harness.quality.measurements.face import measurement_info, values_by_name
+from harness.quality.rows import Rows
 
 DESCRIPTION = """\
 Share of the rows per label and the Shannon entropy of these shares over its maximum: 1 when all labels are
@@ -26,4 +27,4 @@ class LabelBalance(evaluate.Measurement):  # type: ignore[misc]  # evaluate has 
 
     def _compute(self, data: list[str], label_names: Sequence[str]) -> dict[str, float]:
         # The measure looks at the labels alone; they stand in for the texts, of which there is one per label.
-        return values_by_name("label_balance", data, labels=data, label_names=label_names)
+        return values_by_name("label_balance", Rows(data, labels=data, label_names=label_names))

@@ -6,6 +6,7 @@ from typing import Any
 import evaluate
 
 from harness.quality.measurements.face import measurement_info, values_by_name
+from harness.quality.rows import Rows
 
 DESCRIPTION = """\
 Synthetic rows that stand in the real test split, and test rows that stand in the synthetic data: character
@@ -26,4 +27,4 @@ class Leakage(evaluate.Measurement):  # type: ignore[misc]  # evaluate has no ty
         return measurement_info("leakage", DESCRIPTION, INPUTS)
 
     def _compute(self, data: list[str], test_texts: Sequence[str]) -> dict[str, float]:
-        return values_by_name("leakage", data, test_texts=test_texts)
+        return values_by_name("leakage", Rows(data, test_texts=test_texts))

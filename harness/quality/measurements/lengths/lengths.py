@@ -5,6 +5,7 @@ from typing import Any
 import evaluate
 
 from harness.quality.measurements.face import measurement_info, values_by_name
+from harness.quality.rows import Rows
 
 DESCRIPTION = """\
 Lengths of the texts in words and marks: mean, standard deviation (divisor n), smallest, median, largest."""
@@ -22,4 +23,4 @@ class Lengths(evaluate.Measurement):  # type: ignore[misc]  # evaluate has no ty
         return measurement_info("lengths", DESCRIPTION, INPUTS)
 
     def _compute(self, data: list[str]) -> dict[str, float]:
-        return values_by_name("lengths", data)
+        return values_by_name("lengths", Rows(data))

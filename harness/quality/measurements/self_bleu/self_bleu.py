@@ -5,6 +5,7 @@ from typing import Any
 import evaluate
 
 from harness.quality.measurements.face import measurement_info, values_by_name
+from harness.quality.rows import Rows
 
 DESCRIPTION = """\
 Self-BLEU-1 to Self-BLEU-5 (Zhu et al., 2018): the mean over texts of the BLEU of one text against all others,
@@ -32,4 +33,4 @@ class SelfBleu(evaluate.Measurement):  # type: ignore[misc]  # evaluate has no t
         return measurement_info("self_bleu", DESCRIPTION, INPUTS, CITATION)
 
     def _compute(self, data: list[str]) -> dict[str, float]:
-        return values_by_name("self_bleu", data)
+        return values_by_name("self_bleu", Rows(data))
