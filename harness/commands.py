@@ -61,7 +61,7 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
         for note in plan.notes:
             shown.say(f"note: {note}")
         outcome = run_jobs(plan, store, shown, workers)
-    rows = result_rows(plan, store, outcome.failed)
+    rows = result_rows(plan, store, outcome.lost)
     ranked = rank(plan, rows, outcome.failures)
     write_results(rows, out)
     write_json(out / "leaderboard.json", ranked.to_json())
@@ -75,6 +75,7 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
         "made": len(outcome.made),
         "found": len(outcome.found),
         "failed": len(outcome.failed),
+        "not_available": len(outcome.unavailable),
         "seconds": round(outcome.seconds, 2),
         "results": str(out / "results.parquet"),
         "leaderboard": str(out / "leaderboard.json"),
@@ -103,7 +104,7 @@ def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json
     workers = _workers(part, chosen)
     with display(sys.stderr, len(part.jobs), quiet) as shown:
         outcome = run_jobs(part, store, shown, workers)
-    done = {job.stage.title: str(store.folder(stage, job.key)) for job in wanted if job.key not in outcome.failed}
+    done = {job.stage.title: str(store.folder(stage, job.key)) for job in wanted if job.key not in outcome.lost}
     for title, folder in done.items():
         print(f"{title}\n  {folder}")
     if as_json:

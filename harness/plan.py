@@ -7,6 +7,7 @@ on every board, whatever the machine, the output folder or the number of workers
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import TypeVar
 
 from harness import __version__
@@ -14,9 +15,11 @@ from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean, one_of
 from harness.files import canonical_json
 from harness.quality.measures import MEASURES
-from harness.resolve import ReplayedGenerator, ResolvedBoard, WritingGenerator
+from harness.quality.rows import Measure as MeasureOf
+from harness.quality.rows import Need
+from harness.resolve import ReplayedGenerator, ResolvedBoard, ResolvedGenerator, WritingGenerator
 from harness.spec import OpenAIGenerator, Size
-from harness.stages import measure, profile, score, train
+from harness.stages import embed, measure, profile, score, train
 from harness.stages.base import Stage
 from harness.stages.prompt import PROMPTING_METHODS, Prompt
 from harness.stages.synthesize import Replay, Synthesize, read_replay
@@ -32,12 +35,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Job:
-    """A stage with its place in the store. `inputs`: role -> (stage, key); `series`: of the synthesis."""
+    """A stage with its place in the store. `inputs`: role -> (stage, key); `series`: of the synthesis.
+
+    Where an `optional` job cannot be done (a model is out of reach), what it would have said is "not available": the
+    run has not failed.
+    """
 
     stage: Stage
     key: str
     inputs: dict[str, tuple[str, str]]
     series: str | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,19 +64,49 @@ class Cell:
     jobs: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class MissingMeasure:
+    """A measure of one dataset that cannot be taken: `why`, or by whichever of the jobs `unless` fails."""
+
+    task: str
+    generator: str
+    size: int
+    seed: int
+    signature: str
+    measure: str
+    why: str = ""
+    unless: tuple[str, ...] = ()
+
+
 @dataclass
 class Plan:
-    """Jobs in an order in which every input comes before what reads it, and the cells they serve."""
+    """Jobs in an order in which every input comes before what reads it, and the cells they serve.
+
+    `missing`: what is not available for sure, or if a job should fail. `common_rows`: the size at which the datasets
+    for a task are compared, by task.
+    """
 
     board: ResolvedBoard
     jobs: dict[str, Job] = field(default_factory=dict)
     cells: list[Cell] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    missing: list[MissingMeasure] = field(default_factory=list)
+    common_rows: dict[str, int] = field(default_factory=dict)
 
-    def add(self, stage: Stage, inputs: dict[str, Job] | None = None, series: str | None = None) -> Job:
+    def add(
+        self,
+        stage: Stage,
+        inputs: dict[str, Job] | None = None,
+        series: str | None = None,
+        *,
+        optional: bool = False,
+    ) -> Job:
         read = {role: (job.stage.name, job.key) for role, job in (inputs or {}).items()}
         key = content_key({"stage": stage.name, "identity": stage.identity(), "inputs": read})
-        return self.jobs.setdefault(key, Job(stage, key, read, series))
+        job = self.jobs.setdefault(key, Job(stage, key, read, series, optional))
+        if job.optional and not optional:  # what one cell can do without, another needs
+            self.jobs[key] = job = replace(job, optional=False)
+        return job
 
 
 def content_key(data: object) -> str:
@@ -96,6 +134,8 @@ class _Data:
     size: int
     seed: int
     job: Job | None
+    written_by: ResolvedGenerator | None = None
+    about: list[Job] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -130,6 +170,7 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
                 for stage in _prompting(plan, generator, task):
                     plan.add(stage)
                     prompting.append((generator, stage))
+    _measure(plan, data)
     if "supervised" in board.baselines:
         data += _gold(plan)
     if "majority" in board.baselines:
@@ -156,7 +197,7 @@ def _written(plan: Plan, generator: WritingGenerator, task: RealTask) -> list[_D
                 raise HarnessError(f"size 'all' has no meaning for {generator.name}, which writes its data here")
             stage = Synthesize(task, generator.spec, generator.place, generator.dtype, size, seed)
             job = plan.add(stage, series=content_key(stage.series_identity()))
-            made.append(_Data(task, generator.name, generator.signature, size, seed, job))
+            made.append(_Data(task, generator.name, generator.signature, size, seed, job, generator))
     return made
 
 
@@ -171,7 +212,7 @@ def _replayed(plan: Plan, generator: ReplayedGenerator, task: RealTask) -> list[
         for seed in plan.board.seeds:
             job = plan.add(Replay(task.spec, generator.spec, path, examples, rows, seed))
             signature = f"{generator.name}@{examples.content_hash[:8]}"
-            made.append(_Data(task, generator.name, signature, rows, seed, job))
+            made.append(_Data(task, generator.name, signature, rows, seed, job, generator))
     return made
 
 
@@ -214,18 +255,100 @@ def _gold(plan: Plan) -> list[_Data]:
     return data
 
 
+def _measure(plan: Plan, datasets: Sequence[_Data]) -> None:
+    """The measures of every dataset, in jobs by the models that they need; what is not available is noted."""
+    for data in datasets:
+        smallest = min(data.size, plan.common_rows.get(data.task.name, data.size))
+        plan.common_rows[data.task.name] = plan.board.measuring.rows or smallest
+    for data in datasets:
+        common = plan.common_rows[data.task.name]
+        for names, models in _by_models(plan, data).items():
+            data.about.append(_measure_job(plan, data, names, models, None))
+            sized = tuple(name for name in names if MEASURES[name].sized)
+            if sized and common < data.size:
+                data.about.append(_measure_job(plan, data, sized, models, common))
+
+
+_MODEL_NEEDS: frozenset[Need] = frozenset({"embeddings", "real_embeddings", "losses", "oracle"})
+
+
+def _by_models(plan: Plan, data: _Data) -> "dict[tuple[str, ...], frozenset[Need]]":
+    """The measures that the dataset allows, those that need the same models together."""
+    spec, written = data.task.spec, not isinstance(data.written_by, ReplayedGenerator)
+    groups: dict[frozenset[Need], list[str]] = {}
+    for name in plan.board.measures:
+        needs = MEASURES[name].needs
+        why = measure.lacking(needs, spec.family, written_here=written, has_test=data.task.has("test"))
+        why = why or _out_of_reach(data.task, needs) or _missing_library(MEASURES[name])
+        if why is None:
+            groups.setdefault(needs & _MODEL_NEEDS, []).append(name)
+        elif "labels" not in needs or spec.labels:  # that there are no labels is no news to anybody
+            _note_missing(plan, data, name, why=why)
+    return {tuple(names): models for models, names in groups.items()}
+
+
+def _out_of_reach(task: RealTask, needs: frozenset[Need]) -> str | None:
+    """Why there are no real rows for a measure; None where there are, or none is needed."""
+    try:
+        if "real_embeddings" in needs:
+            task.real_texts()
+        if "oracle" in needs:
+            task.split("train")
+    except HarnessError as error:
+        return str(error)
+    return None
+
+
+def _missing_library(one: MeasureOf) -> str | None:
+    if one.library is None or find_spec(one.library) is not None:
+        return None
+    return f"it needs {one.library}: pip install 'plm-data-harness[{one.extra}]'"
+
+
+def _measure_job(plan: Plan, data: _Data, names: tuple[str, ...], models: frozenset[Need], common: int | None) -> Job:
+    assert data.job is not None, "gold data are not measured"
+    task, with_, inputs = data.task, plan.board.measuring, {measure.DATA_INPUT: data.job}
+    if "embeddings" in models:
+        assert with_.embeddings is not None
+        stage = embed.Embed(task, with_.embeddings, data.title)
+        inputs[measure.EMBEDDINGS_INPUT] = plan.add(stage, {embed.DATA_INPUT: data.job}, optional=True)
+    if "real_embeddings" in models:
+        assert with_.embeddings is not None
+        real = embed.Embed(task, with_.embeddings, f"real texts of {task.name}", real=True)
+        inputs[measure.REAL_INPUT] = plan.add(real, optional=True)
+    if "oracle" in models:
+        assert with_.oracle is not None
+        trained = plan.add(
+            train.Train(task, with_.oracle, plan.board.seeds[0], True, f"gold {task.name}"), optional=True
+        )
+        inputs[measure.ORACLE_INPUT] = trained
+        asked = score.Score(task, with_.oracle, f"gold {task.name}")
+        inputs[measure.ORACLE_SCORE_INPUT] = plan.add(asked, {score.STUDENT_INPUT: trained}, optional=True)
+    stage_of = measure.Measure(
+        task,
+        names,
+        data.title,
+        data.seed,
+        common,
+        with_.perplexity if "losses" in models else None,
+        with_.oracle if "oracle" in models else None,
+    )
+    job = plan.add(stage_of, inputs, optional=bool(models))
+    for name in names if models and common is None else ():
+        _note_missing(plan, data, name, unless=(job.key,))
+    return job
+
+
+def _note_missing(plan: Plan, data: _Data, name: str, why: str = "", unless: tuple[str, ...] = ()) -> None:
+    text = _signature(data.task, gen=data.signature, n=data.size, seed=data.seed, data=data.sha)
+    plan.missing.append(MissingMeasure(data.task.name, data.generator, data.size, data.seed, text, name, why, unless))
+
+
 def _student_cells(plan: Plan, data: _Data) -> None:
-    """The cells of every student on one dataset: measure, train, score and, for the first seed, profile."""
+    """The cells of every student on one dataset: train, score and, for the first seed, profile."""
     board = plan.board
-    about: list[Job] = []
-    inputs: dict[str, Job] = {}
-    if data.job is not None:
-        inputs = {train.DATA_INPUT: data.job}
-        about = [data.job]
-        labelled = bool(data.task.spec.labels)
-        measures = tuple(name for name in board.measures if labelled or "labels" not in MEASURES[name].needs)
-        if measures:
-            about.append(plan.add(measure.Measure(data.task, measures, data.title), inputs))
+    inputs = {train.DATA_INPUT: data.job} if data.job else {}
+    about = [data.job, *data.about] if data.job else []
     for student in board.students:
         if data.task.spec.family not in student.families:
             continue

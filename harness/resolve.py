@@ -22,6 +22,7 @@ from harness.spec import (
     Board,
     Dtype,
     Generator,
+    MeasuringModel,
     OpenAIGenerator,
     PromptSet,
     ReplayGenerator,
@@ -72,6 +73,16 @@ ResolvedGenerator = WritingGenerator | ReplayedGenerator
 
 
 @dataclass(frozen=True)
+class ResolvedMeasuring:
+    """What measures are taken with; None where no measure of the board asks for it."""
+
+    rows: int | None = None
+    embeddings: ModelPlace | None = None
+    perplexity: ModelPlace | None = None
+    oracle: StudentConfig | None = None
+
+
+@dataclass(frozen=True)
 class ResolvedBoard:
     """A board ready to be planned."""
 
@@ -86,6 +97,7 @@ class ResolvedBoard:
     baselines: tuple[Baseline, ...]
     measures: tuple[str, ...]
     profile: bool
+    measuring: ResolvedMeasuring = ResolvedMeasuring()
 
 
 @dataclass
@@ -165,6 +177,11 @@ class _Resolver:
     def student(self, index: int, entry: StudentEntry, tasks: list[LoadedTask]) -> StudentConfig | None:
         path = ("students", index)
         self._no_baseline(path, entry.name or entry.student)
+        return self._student(path, entry, tasks)
+
+    def _student(
+        self, path: tuple[str | int, ...], entry: StudentEntry, tasks: list[LoadedTask]
+    ) -> StudentConfig | None:
         try:
             module = student_module(entry.student)
         except HarnessError as error:
@@ -216,6 +233,26 @@ class _Resolver:
                 hint = did_you_mean(name, MEASURES)
                 self.wrong(("measures", index), f"unknown measure '{name}'{hint} (known: {one_of(MEASURES)})")
         return tuple(name for name in MEASURES if name in board.measures)
+
+    def measuring(self, board: Board, measures: tuple[str, ...], tasks: list[LoadedTask]) -> ResolvedMeasuring:
+        needs = {need for name in measures for need in MEASURES[name].needs}
+        with_labels = [task for task in tasks if task.spec.labels]
+        spec = board.measuring
+        return ResolvedMeasuring(
+            rows=spec.rows,
+            embeddings=self._model("embeddings", spec.embeddings) if "embeddings" in needs else None,
+            perplexity=self._model("perplexity", spec.perplexity) if "losses" in needs else None,
+            oracle=self._student(("measuring", "oracle"), spec.oracle, with_labels)
+            if "oracle" in needs and with_labels
+            else None,
+        )
+
+    def _model(self, name: str, spec: MeasuringModel) -> ModelPlace | None:
+        try:
+            return locate_model(spec.model, spec.revision, self.mirror, self.folder)
+        except HarnessError as error:
+            self.wrong(("measuring", name), str(error))
+            return None
 
     def baselines(self, board: Board, tasks: list[LoadedTask]) -> tuple[Baseline, ...]:
         for index, name in enumerate(board.baselines or ()):
@@ -275,6 +312,7 @@ def resolve_board(name: str, mirror: Path | None) -> ResolvedBoard:
     if len(tasks) == len(board.tasks):
         resolver.learners(tasks, students)
     measures = resolver.measures(board)
+    measuring = resolver.measuring(board, measures, tasks)
     baselines = resolver.baselines(board, tasks)
     raise_problems(path, resolver.problems)
     return ResolvedBoard(
@@ -292,4 +330,5 @@ def resolve_board(name: str, mirror: Path | None) -> ResolvedBoard:
         baselines=baselines,
         measures=measures,
         profile=board.profile,
+        measuring=measuring,
     )

@@ -1,6 +1,6 @@
 """The tidy long table of a run: a row per number, with its cell, stage, tier, interval and artifact."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.files import write_atomic
 from harness.plan import Cell, Plan
+from harness.quality.measures import MEASURES
 from harness.scoring.scores import aggregate_answer_seeds, aggregate_seeds
 from harness.stages.base import VALUES, read_values
 from harness.stages.score import PREDICTIONS, read_scores
@@ -21,7 +22,10 @@ _DATASET_STAGES = ("synthesize", "measure")
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One number. `student` is empty for numbers about a dataset; `seed` is `all` for numbers over a cell's seeds."""
+    """One number. `student` is empty for numbers about a dataset; `seed` is `all` for numbers over a cell's seeds.
+
+    A measure that is not available has a row without a value, whose `note` says why.
+    """
 
     board: str
     task: str
@@ -32,20 +36,28 @@ class ResultRow:
     stage: str
     measure: str
     tier: str
-    value: float
+    value: float | None
     low: float | None
     high: float | None
     unit: str
     signature: str
     artifact: str
+    note: str = ""
+
+    @property
+    def number(self) -> float:
+        """The value of a row that has one."""
+        assert self.value is not None, f"{self.measure}: {self.note}"
+        return self.value
 
 
 COLUMNS = [field.name for field in fields(ResultRow)]
 
 
-def result_rows(plan: Plan, store: Store, failed: Iterable[str]) -> list[ResultRow]:
-    """Every number of every cell whose jobs are done, then the numbers over seeds of the cells that are complete."""
-    missing = set(failed)
+def result_rows(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> list[ResultRow]:
+    """Every number of every cell whose jobs are done, what is not available, then the numbers over seeds of the cells
+    that are complete. `lost`: the jobs without an artifact, and why."""
+    missing = set(lost)
     rows: dict[tuple[Any, ...], ResultRow] = {}
     for cell in plan.cells:
         for stage, key in cell.jobs:
@@ -54,7 +66,20 @@ def result_rows(plan: Plan, store: Store, failed: Iterable[str]) -> list[ResultR
             values = read_values(store.checked(stage, key, VALUES))
             for row in _rows_of(plan.board.name, cell, stage, key, values):
                 rows.setdefault((row.task, row.generator, row.size, row.student, row.seed, stage, row.measure), row)
-    return [*rows.values(), *_over_seeds(plan, store, missing)]
+    return [*rows.values(), *_not_available(plan, lost), *_over_seeds(plan, store, missing)]
+
+
+def _not_available(plan: Plan, lost: Mapping[str, str | None]) -> list[ResultRow]:
+    """A row for every measure of a dataset that could not be taken."""
+    rows = []
+    for one in plan.missing:
+        why = one.why or next((lost[key] or "what it reads is missing" for key in one.unless if key in lost), "")
+        if why:
+            tier = MEASURES[one.measure].tier
+            place = (plan.board.name, one.task, one.generator, one.size, "", str(one.seed), "measure")
+            note = f"not available: {why}"
+            rows.append(ResultRow(*place, one.measure, tier, None, None, None, "", one.signature, "", note))
+    return rows
 
 
 def _rows_of(board: str, cell: Cell, stage: str, key: str, values: list[Value]) -> list[ResultRow]:

@@ -32,6 +32,8 @@ from harness.store import Artifact, Store
 class Outcome:
     """What became of the jobs of a plan, by key. A job that reads a failed one has failed too, without a message.
 
+    `unavailable`: the optional jobs that could not be done, and why.
+
     `run` stands in the record of every artifact that this run makes, so that what a helper made counts as made.
     """
 
@@ -39,6 +41,7 @@ class Outcome:
     made: set[str] = field(default_factory=set)
     found: set[str] = field(default_factory=set)
     failed: dict[str, str | None] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -46,7 +49,21 @@ class Outcome:
         return [message for message in self.failed.values() if message is not None]
 
     def settled(self, key: str) -> bool:
-        return key in self.made or key in self.found or key in self.failed
+        return key in self.made or key in self.found or key in self.lost
+
+    @property
+    def lost(self) -> dict[str, str | None]:
+        """The jobs that have no artifact, and why."""
+        return {**self.failed, **self.unavailable}
+
+    def lose(self, job: Job, why: str | None) -> None:
+        """Take note that a job has no artifact; `why` is None where what it reads has none either."""
+        if job.optional:
+            self.unavailable[job.key] = why or next(
+                (self.lost[key] or "what it reads has failed" for _, key in job.inputs.values() if key in self.lost), ""
+            )
+        else:
+            self.failed[job.key] = why
 
 
 def run_jobs(plan: Plan, store: Store, display: Display, workers: int) -> Outcome:
@@ -89,8 +106,8 @@ def settle(jobs: Sequence[Job], store: Store, display: Display, outcome: Outcome
 
 def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache, outcome: Outcome, wait: bool) -> bool:
     """Find, make or give up one job; False if another process is making it and `wait` is off."""
-    if any(key in outcome.failed for _, key in job.inputs.values()):
-        outcome.failed[job.key] = None
+    if any(key in outcome.lost for _, key in job.inputs.values()):
+        outcome.lose(job, None)
         display.skip()
         return True
     if _found(job, store, display, outcome):
@@ -106,7 +123,7 @@ def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache
         try:
             make(job, store, display, generators, outcome.run)
         except HarnessError as error:
-            outcome.failed[job.key] = f"{job.stage.title}: {error}"
+            outcome.lose(job, str(error) if job.optional else f"{job.stage.title}: {error}")
             display.skip()
         else:
             outcome.made.add(job.key)
@@ -153,13 +170,17 @@ def run_record(plan: Plan, store: Store, outcome: Outcome) -> dict[str, Any]:
     """What a run was: for `run.json`, beside the results. Says which gold data each stage touched."""
     jobs = []
     for job in plan.jobs.values():
-        artifact = None if job.key in outcome.failed else store.find(job.stage.name, job.key)
+        artifact = None if job.key in outcome.lost else store.find(job.stage.name, job.key)
+        if job.key in outcome.unavailable:
+            state = "not available"
+        else:
+            state = "failed" if artifact is None else "made" if job.key in outcome.made else "found"
         jobs.append(
             {
                 "stage": job.stage.name,
                 "title": job.stage.title,
                 "key": job.key,
-                "state": "failed" if artifact is None else "made" if job.key in outcome.made else "found",
+                "state": state,
                 "gold": artifact.manifest["record"].get("gold", []) if artifact else [],
                 "seconds": artifact.manifest["record"].get("seconds") if artifact else None,
             }

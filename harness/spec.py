@@ -324,6 +324,35 @@ class StudentEntry(BaseModel):
         return dict(self.model_extra or {})
 
 
+class MeasuringModel(Spec):
+    """A pre-trained model that a measure is taken with."""
+
+    model: str = Field(min_length=1, description="hub id (mirror included), a folder, or embedded:NAME")
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+
+
+class Measuring(Spec):
+    """What measures are taken with; a model is looked for only where a measure of the board needs it."""
+
+    rows: StrictInt | None = Field(
+        None, ge=2, le=MAX_ROWS, description="the common size of the datasets; default: that of the smallest"
+    )
+    embeddings: MeasuringModel = MeasuringModel(
+        model="sentence-transformers/all-MiniLM-L6-v2", revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+    )
+    perplexity: MeasuringModel = MeasuringModel(
+        model="openai-community/gpt2", revision="607a30d783dfa663caf39e06633721c8d4cfcd7e"
+    )
+    oracle: StudentEntry = Field(
+        StudentEntry(
+            student="encoder",
+            model="FacebookAI/roberta-large",
+            revision="722cf37b1afa9454edce342e7895e588b6ff1d59",
+        ),
+        description="the student that is trained on gold labels and then asked about synthetic ones",
+    )
+
+
 class Board(Spec):
     """A fixed comparison: tasks x generators x students x sizes x seeds, and baselines."""
 
@@ -336,6 +365,7 @@ class Board(Spec):
     seeds: tuple[Annotated[StrictInt, Field(ge=0, lt=2**31)], ...] = Field((13, 21, 42), min_length=1)
     baselines: tuple[Baseline, ...] | None = Field(None, description="default: those the tasks allow")
     measures: tuple[str, ...] | Literal["all"] | None = None
+    measuring: Measuring = Measuring()
     profile: StrictBool = True
 
 
@@ -369,6 +399,11 @@ def write_out(source: Source, known: Mapping[str, dict[str, Any]]) -> tuple[Any,
     for plural, key in (("tasks", "task"), ("students", "student")):
         if isinstance(data.get(plural), list):
             data[plural] = [{key: entry} if isinstance(entry, str) else entry for entry in data[plural]]
+    if isinstance(measuring := data.get("measuring"), dict):
+        for name, key in (("embeddings", "model"), ("perplexity", "model"), ("oracle", "student")):
+            if isinstance(entry := measuring.get(name), str):
+                measuring = {**measuring, name: {key: entry}}
+        data["measuring"] = measuring
     if isinstance(data.get("generators"), list):
         written: list[Any] = []
         for index, entry in enumerate(data["generators"]):

@@ -105,7 +105,7 @@ class ReplayBoard:
     def run(self, **fields: Any) -> Ran:
         plan, store = self.plan(**fields), Store(self.folder / "store")
         outcome = run_jobs(plan, store, Quiet(sys.stderr), workers=1)
-        return Ran(plan, store, outcome, result_rows(plan, store, outcome.failed))
+        return Ran(plan, store, outcome, result_rows(plan, store, outcome.lost))
 
     def _jsonl(self, name: str, rows: Sequence[Row]) -> Path:
         path = self.folder / name

@@ -280,7 +280,7 @@ def test_a_board_is_every_task_generator_student_size_and_seed_and_the_baselines
     assert cells == {**grid, **gold, ("plm", PROMPTING): 1, (MAJORITY, MAJORITY): 1}
     assert stages(plan) == {
         "synthesize": 12,
-        "measure": 12,
+        "measure": 12 + 6,  # the larger ones at the size of the smaller, too
         "train": 24 + 6,
         "score": 24 + 6 + 1,
         "prompt": 1,

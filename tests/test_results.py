@@ -48,7 +48,7 @@ def test_a_row_per_seed_says_what_the_predictions_say(noisy_board: ReplayBoard) 
 def test_a_cell_that_lacks_a_seed_has_no_number_over_seeds(noisy_board: ReplayBoard) -> None:
     ran = noisy_board.run(sizes=[24, 40], seeds=[1, 2])
     (lost,) = (score_key(row) for row in ran.rows if (row.size, row.seed, row.measure) == (24, "2", "accuracy"))
-    rows = result_rows(ran.plan, ran.store, [lost])
+    rows = result_rows(ran.plan, ran.store, {lost: None})
     assert {row.seed for row in rows if row.size == 24 and row.stage == "score"} == {"1"}
     assert {row.seed for row in rows if row.size == 40 and row.stage == "score"} == {"1", "2", ALL_SEEDS}
 

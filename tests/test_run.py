@@ -139,7 +139,7 @@ def damage(store: Store) -> list[tuple[Path, str]]:
 def test_the_results_are_a_tidy_table_with_the_columns_that_others_rely_on(undisturbed: Place) -> None:
     columns = (
         *("board", "task", "generator", "size", "student", "seed", "stage", "measure", "tier"),
-        *("value", "low", "high", "unit", "signature", "artifact"),
+        *("value", "low", "high", "unit", "signature", "artifact", "note"),
     )
     rows = undisturbed.table()
     assert {tuple(row) for row in rows} == {columns}

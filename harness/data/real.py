@@ -25,6 +25,9 @@ FAMILY_COLUMNS: dict[Family, tuple[Column, ...]] = {
 }
 """What the rows of a family hold."""
 
+REAL_TEXTS = 5000
+"""How many real texts a dataset is compared with at most."""
+
 MIN_SENTENCE_WORDS = 5
 """A shorter sentence (a heading, a list's number) says nothing that a text could be about."""
 
@@ -150,6 +153,25 @@ class RealTask:
     def _texts(self, source: SplitSource, place: str) -> list[str]:
         column = source.columns.get("text", "text")
         return check_texts(self._columns(source, [column], place)[column], place)
+
+    def real_texts(self) -> tuple[str, list[str]]:
+        """Real texts of the kind that a PLM writes for the task, for measures that need no label: where they are from,
+        and at most `REAL_TEXTS` of them, a fixed sample. From the unlabelled split or, where there is none in reach,
+        from the train split; never from the test split.
+
+        Raises:
+            HarnessError: the task has neither, or they cannot be reached.
+        """
+        splits = [name for name in ("unlabelled", "train") if self.has(name)]
+        if not splits:
+            raise HarnessError(f"task '{self.name}' has neither an unlabelled nor a train split to compare with")
+        splits.sort(key=lambda name: not self.in_reach(self.spec.splits[name]))  # type: ignore[index]
+        rows = self.split(splits[0])
+        # Unlabelled rows are single texts, in whichever family.
+        texts = rows.text if splits[0] == "unlabelled" else rows.measured(self.spec.family)
+        distinct = list(dict.fromkeys(text for text in texts if text.strip()))
+        chosen = hash_order(len(distinct), "real-texts")[:REAL_TEXTS]
+        return f"{self.name}/{splits[0]}", [distinct[index] for index in sorted(chosen)]
 
     def contexts(self) -> Contexts:
         """The real texts to write about, each once, without those that stand in the test split.

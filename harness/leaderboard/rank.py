@@ -107,7 +107,22 @@ def rank(plan: Plan, rows: list[ResultRow], failures: Iterable[str]) -> Leaderbo
     ordered: list[Entry] = []
     for family in dict.fromkeys(families.values()):
         ordered += _in_order([entry for entry in entries.values() if entry.family == family])
-    return Leaderboard(plan.board.name, plan.board.title, dict(metrics), families, ordered, [*plan.notes, *failures])
+    notes = [*plan.notes, *_not_available(rows), *failures]
+    return Leaderboard(plan.board.name, plan.board.title, dict(metrics), families, ordered, notes)
+
+
+def _not_available(rows: Iterable[ResultRow]) -> list[str]:
+    """One line for each reason why measures could not be taken."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for row in rows:
+        if row.value is None:
+            found.setdefault(row.note, {}).setdefault(row.measure, set()).add(f"{row.generator}/{row.task}")
+    notes = []
+    for why, measures in found.items():
+        datasets = sorted({name for names in measures.values() for name in names})
+        of = datasets[0] if len(datasets) == 1 else f"{len(datasets)} datasets"
+        notes.append(f"{', '.join(measures)} of {of}: {why}")
+    return notes
 
 
 def _in_order(entries: list[Entry]) -> list[Entry]:
@@ -148,13 +163,13 @@ def _fill(entry: Entry, rows: list[ResultRow], metrics: Mapping[str, str]) -> No
     if len(entry.scores) == len(metrics):
         entry.mean = sum(score.value for score in entry.scores.values()) / len(metrics)
     for name in ("parameters", "size_bytes", "latency_p50_ms", "rows_per_second"):
-        values = [row.value for row in rows if row.measure == name and row.stage == "profile"]
+        values = [row.number for row in rows if row.measure == name and row.stage == "profile"]
         if values:
             setattr(entry, name, sum(values) / len(values))
     by_measure: dict[str, list[float]] = {}
     for row in rows:
-        if row.stage == "measure":
-            by_measure.setdefault(row.measure, []).append(row.value)
+        if row.stage == "measure" and row.value is not None:
+            by_measure.setdefault(row.measure, []).append(row.number)
     entry.measures = {name: sum(values) / len(values) for name, values in by_measure.items()}
 
 
@@ -167,14 +182,14 @@ def _task_score(rows: list[ResultRow], metric: str) -> TaskScore | None:
     items = over_seeds.get(f"{metric}.items", single[0] if len(single) == 1 else None)
     seeds, spread = over_seeds.get(f"{metric}.seeds"), over_seeds.get(f"{metric}.seed_sd")
     whole = row if row.low is not None else items
-    flags = [one.value for one in rows if one.measure == "suspected_inversion"]
+    flags = [one.number for one in rows if one.measure == "suspected_inversion"]
     return TaskScore(
-        value=row.value,
+        value=row.number,
         low=whole.low if whole else None,
         high=whole.high if whole else None,
         items=_bounds(items),
         seeds=_bounds(seeds),
-        seed_sd=spread.value if spread else None,
+        seed_sd=spread.number if spread else None,
         n_seeds=len(single),
         suspected_inversion=any(flags),
     )

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, did_you_mean, one_of
@@ -25,18 +26,11 @@ DEFAULT_MEASURES = ("self_bleu", "distinct_n", "duplicates", "lengths", "label_b
 DRAWS = 5
 """How often a measure is taken at a smaller size, each time of other rows."""
 
+_NORMAL_95 = 1.959964
 
-def measure_all(
-    names: Sequence[str],
-    rows: Rows,
-    common_rows: int | None = None,
-    report: Callable[[str], None] = lambda name: None,
-) -> Measured:
+
+def measure_all(names: Sequence[str], rows: Rows, report: Callable[[str], None] = lambda name: None) -> Measured:
     """Take the named measures of a dataset, in the order of `names`; a repeated name counts once.
-
-    Where `common_rows` is smaller than the number of rows, the measures that depend on that number are taken at the
-    common size too: `self_bleu_4@1000` is the mean over `DRAWS` random draws of 1,000 rows without replacement, with
-    the 95 % interval of one draw (normal, from their standard deviation): what another draw would give.
 
     A value that is undefined for these rows (Distinct-4 where no text has four words) is left out, since no number
     stands for it. `report` is called with each measure's name before it is taken.
@@ -45,8 +39,7 @@ def measure_all(
         HarnessError: an unknown name, an input that a named measure needs and that is missing, labels that do not match
             the texts in number, and what the measures themselves raise.
     """
-    measures = [measure_named(name) for name in dict.fromkeys(names)]
-    _check_inputs(measures, rows)
+    measures = _checked(names, rows)
     values: list[Value] = []
     per_text: dict[str, NDArray[np.float64]] = {}
     for measure in measures:
@@ -54,9 +47,29 @@ def measure_all(
         found = measure.function(rows)
         values += found.values
         per_text |= found.per_text
-        if measure.sized and common_rows is not None and common_rows < len(rows.texts):
-            values += _at_common_size(measure, rows, common_rows)
     return Measured([value for value in values if not math.isnan(value.value)], per_text)
+
+
+def measure_at(
+    size: int, names: Sequence[str], rows: Rows, report: Callable[[str], None] = lambda name: None
+) -> list[Value]:
+    """Those of the named measures that depend on the number of rows, at `size` rows: for datasets of several sizes.
+
+    `self_bleu_4@1000` is the mean over `DRAWS` random draws of 1,000 rows without replacement, with a 95 % interval of
+    one draw (normal, from their standard deviation): what another draw would give. A dataset of just that size needs no
+    draw, and has no interval from one.
+
+    Raises:
+        HarnessError: as `measure_all`; the dataset has fewer rows.
+    """
+    measures = [measure for measure in _checked(names, rows) if measure.sized]
+    if size > len(rows.texts):
+        raise HarnessError(f"The common size is {size:,} rows; the dataset has {len(rows.texts):,}.")
+    values: list[Value] = []
+    for measure in measures:
+        report(f"{measure.name} at {size:,} rows")
+        values += _at_common_size(measure, rows, size)
+    return [value for value in values if not math.isnan(value.value)]
 
 
 def measure_named(name: str) -> Measure:
@@ -69,6 +82,8 @@ def measure_named(name: str) -> Measure:
 def _at_common_size(measure: Measure, rows: Rows, size: int) -> list[Value]:
     import numpy as np
 
+    if size == len(rows.texts):
+        return [replace(value, measure=f"{value.measure}@{size}") for value in measure.function(rows).values]
     draws: dict[str, list[Value]] = {}
     for draw in range(DRAWS):
         chosen = np.sort(np.array(hash_order(len(rows.texts), "common-size", rows.seed, draw)[:size], dtype=np.int64))
@@ -77,10 +92,16 @@ def _at_common_size(measure: Measure, rows: Rows, size: int) -> list[Value]:
     found = []
     for name, of_draws in draws.items():
         numbers = np.array([value.value for value in of_draws])
-        spread = 1.96 * float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
+        spread = _NORMAL_95 * float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
         mean, first = float(numbers.mean()), of_draws[0]
         found.append(Value(f"{name}@{size}", mean, first.unit, first.tier, mean - spread, mean + spread))
     return found
+
+
+def _checked(names: Sequence[str], rows: Rows) -> list[Measure]:
+    measures = [measure_named(name) for name in dict.fromkeys(names)]
+    _check_inputs(measures, rows)
+    return measures
 
 
 def _check_inputs(measures: Sequence[Measure], rows: Rows) -> None:

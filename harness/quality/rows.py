@@ -133,7 +133,8 @@ class Measured:
 class Measure:
     """One family of numbers. `version` changes whenever a number may change; it belongs in keys and signatures.
 
-    `sized`: its numbers depend on how many rows there are, so that datasets are compared at a common size.
+    `sized`: its numbers depend on how many rows there are, so that datasets are compared at a common size. `library`:
+    the module of an optional dependency that it cannot do without, and `extra`, what brings it.
     """
 
     name: str
@@ -142,3 +143,5 @@ class Measure:
     function: Callable[[Rows], Measured]
     needs: frozenset[Need] = frozenset()
     sized: bool = False
+    library: str | None = None
+    extra: str | None = None

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from harness.errors import HarnessError
-from harness.quality.measures import DEFAULT_MEASURES, MEASURES, measure_all
+from harness.quality.measures import DEFAULT_MEASURES, MEASURES, measure_all, measure_at
 from harness.quality.rows import Rows
 from harness.values import Value
 
@@ -117,12 +117,15 @@ def test_labels_that_do_not_match_the_texts_in_number_are_refused() -> None:
         measure_all(["duplicates"], Rows(TEXTS, LABEL_NAMES, LABELS[:3]))
 
 
-def test_a_measure_that_depends_on_the_number_of_rows_is_taken_at_the_common_size_too() -> None:
+def test_a_measure_that_depends_on_the_number_of_rows_is_taken_at_a_common_size() -> None:
     texts = [f"w{index} w{index + 1} the film" for index in range(40)]
-    found = {value.measure: value for value in measure_all(["distinct_n", "lengths"], Rows(texts), 10).values}
+    found = {value.measure: value for value in measure_at(10, ["distinct_n", "lengths"], Rows(texts))}
     at_ten = found["distinct_1@10"]
-    # Ten such texts have 12 to 22 different words of 40; forty have 43 of 160.
-    assert 12 / 40 <= at_ten.value <= 22 / 40 and found["distinct_1"].value == 43 / 160
+    # Ten such texts have 13 to 22 different words among 40; all forty have 43 among 160.
+    assert 13 / 40 <= at_ten.value <= 22 / 40
     assert at_ten.low is not None and at_ten.high is not None and at_ten.low < at_ten.value < at_ten.high
-    assert "words_mean" in found and "words_mean@10" not in found
-    assert not any("@" in value.measure for value in measure_all(["distinct_n"], Rows(texts), 40).values)
+    assert set(found) == {f"distinct_{order}@10" for order in range(1, 5)}
+    (whole, *_) = measure_at(40, ["distinct_n"], Rows(texts))
+    assert (whole.measure, whole.value, whole.low) == ("distinct_1@40", 43 / 160, None)
+    with pytest.raises(HarnessError, match="41 rows; the dataset has 40"):
+        measure_at(41, ["distinct_n"], Rows(texts))
