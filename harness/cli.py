@@ -18,7 +18,7 @@ _STAGES = {
     "synthesize": "make the synthetic datasets of a board",
     "train": "make the datasets and train the students on them",
     "score": "... and score the students on the real test splits",
-    "measure": "make the datasets and measure their quality",
+    "measure": "measure the datasets of a board, or any file: a report on its texts and labels",
     "profile": "... and profile the students and the PLMs",
 }
 
@@ -67,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--quiet", action="store_true", help="no progress")
     for stage, what in _STAGES.items():
         one = _verb(verbs, stage, what, _run_stage)
-        one.add_argument("board", help="a name or a YAML file")
+        if stage == "measure":
+            one.add_argument("board", help="a board: a name or a YAML file; or data: .jsonl, .csv, .parquet, a folder")
+            _add_file_options(one)
+        else:
+            one.add_argument("board", help="a name or a YAML file")
         add_options(one, tuple(name for name in _RUN_OPTIONS if name != "out"))
         one.add_argument("--json", action="store_true", help="last line on standard output: one JSON object")
         one.add_argument("--quiet", action="store_true", help="no progress")
@@ -92,6 +96,21 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--older-than", type=float, metavar="DAYS", help="gc: also artifacts untouched for DAYS")
     add_options(store, ("store",))
     return parser
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data", "how a file is read; --task is what it was written for")
+    group.add_argument("--format", choices=("columns", "zerogen"), default="columns", help="zerogen: C, X and Y")
+    group.add_argument("--columns", default="", metavar="OURS=THEIRS,…", help="e.g. text=review,label=sentiment")
+    group.add_argument("--labels", default="", metavar="VALUE=NAME,…", help="e.g. 0=negative,1=positive")
+    group.add_argument("--measure", default="", metavar="NAME,…", help="these only (see `harness list measures`)")
+    for name, what in (
+        ("embeddings", "encoder for embeddings"),
+        ("perplexity", "PLM for perplexity"),
+        ("oracle", "encoder to fine-tune on the task's gold labels, and then to ask about these"),
+    ):
+        group.add_argument(f"--{name}", default="", metavar="MODEL[@REVISION]", help=what)
+    group.add_argument("--html", default="", metavar="FILE", help="write a page with charts and rows")
 
 
 def _verb(verbs: Any, name: str, what: str, run: Any) -> argparse.ArgumentParser:
@@ -120,10 +139,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _run_stage(arguments: argparse.Namespace) -> int:
-    from harness.commands import run_stage
+    from harness.commands import measure_data, names_data, run_stage
 
     chosen = settings(arguments)
     store = _open_store(chosen)
+    if arguments.stage == "measure" and names_data(arguments.board):
+        return measure_data(arguments, chosen, store)
     return run_stage(arguments.board, arguments.stage, chosen, store, as_json=arguments.json, quiet=arguments.quiet)
 
 

@@ -1,11 +1,12 @@
 """What the verbs do. Results go to standard output, progress and messages to standard error."""
 
+import argparse
 import json
 import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,11 +18,12 @@ from harness.data.real import RealTask
 from harness.errors import HarnessError, did_you_mean
 from harness.executors.local import automatic_workers, set_threads
 from harness.files import named_path, write_atomic, write_json
+from harness.measure_file import DATA_SUFFIXES, FileToMeasure, model_of, pairs_of, plan_file, report_of
 from harness.options import OPTIONS, Settings
 from harness.plan import Plan, Selection, make_plan
 from harness.progress import display
 from harness.resolve import ResolvedBoard, WritingGenerator, resolve_board
-from harness.spec import PromptSet
+from harness.spec import Column, MeasuringModel, PromptSet
 from harness.store import Store, default_store
 from harness.synthesis.prompts import fill
 from harness.yaml_source import read_yaml
@@ -110,6 +112,55 @@ def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json
     if as_json:
         print(json.dumps({"board": plan.board.name, "stage": stage, "artifacts": done}))
     _raise_failures(outcome.failures)
+    return 0
+
+
+def names_data(name: str) -> bool:
+    """Whether what is to be measured is a file of rows, and no board."""
+    path = named_path(name)
+    return path.suffix.lower() in DATA_SUFFIXES or path.is_dir()
+
+
+def measure_data(arguments: argparse.Namespace, chosen: Settings, store: Store) -> int:
+    """`harness measure DATA`: a report on one file. Models that cannot be reached leave their measures out."""
+    from harness.quality.report import html_page, terminal_report
+    from harness.run import run_jobs
+
+    tasks = chosen.words("task")
+    if len(tasks) > 1:
+        raise HarnessError(f"--task: expected the one task that the data were written for, found {', '.join(tasks)}")
+
+    def model(name: str) -> MeasuringModel | None:
+        text = getattr(arguments, name)
+        return model_of(f"--{name}", text) if text else None
+
+    columns = pairs_of("--columns", arguments.columns, get_args(Column))
+    file = FileToMeasure(
+        path=named_path(arguments.board),
+        task=tasks[0] if tasks else None,
+        format=arguments.format,
+        columns=columns,  # type: ignore[arg-type]  # the keys have been checked
+        labels=dict(pairs_of("--labels", arguments.labels)),
+        measures=tuple(word.strip() for word in arguments.measure.split(",") if word.strip()),
+        embeddings=model("embeddings"),
+        perplexity=model("perplexity"),
+        oracle=model("oracle"),
+        mirror=chosen.path("mirror"),
+    )
+    plan = plan_file(file)
+    workers = _workers(plan, chosen)
+    with display(sys.stderr, len(plan.jobs), arguments.quiet) as shown:
+        outcome = run_jobs(plan, store, shown, workers)
+    _raise_failures(outcome.failures)
+    report = report_of(plan, store, outcome.lost)
+    for part in terminal_report(report):
+        _console().print(part)
+    if arguments.html:
+        write_atomic(named_path(arguments.html), html_page(report).encode())
+        print(f"page: {arguments.html}")
+    if arguments.json:
+        values = [value.as_dict() for value in report.values]
+        print(json.dumps({"values": values, "not_available": dict(report.missing)}))
     return 0
 
 

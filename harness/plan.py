@@ -189,6 +189,24 @@ def make_plan(board: ResolvedBoard, selection: Selection) -> Plan:
     return plan
 
 
+def measure_plan(board: ResolvedBoard) -> Plan:
+    """Only the replayed datasets of a board and their measures: no student is trained, save as an oracle.
+
+    Raises:
+        HarnessError: a file cannot be read, or real data that are here are not what the task says.
+    """
+    plan = Plan(board)
+    data = [
+        one
+        for generator in board.generators
+        for task in board.tasks
+        if isinstance(generator, ReplayedGenerator)
+        for one in _replayed(plan, generator, task)
+    ]
+    _measure(plan, data)
+    return plan
+
+
 def _written(plan: Plan, generator: WritingGenerator, task: RealTask) -> list[_Data]:
     made = []
     for seed in plan.board.seeds:
@@ -278,7 +296,7 @@ def _by_models(plan: Plan, data: _Data) -> "dict[tuple[str, ...], frozenset[Need
     groups: dict[frozenset[Need], list[str]] = {}
     for name in plan.board.measures:
         needs = MEASURES[name].needs
-        why = measure.lacking(needs, spec.family, written_here=written, has_test=data.task.has("test"))
+        why = measure.lacking(needs, spec, written_here=written)
         why = why or _out_of_reach(data.task, needs) or _missing_library(MEASURES[name])
         if why is None:
             groups.setdefault(needs & _MODEL_NEEDS, []).append(name)

@@ -109,7 +109,9 @@ class RealTask:
 
     @property
     def signature(self) -> str:
-        """`sst2@bcdcba79`, with the cap on the test rows where there is one."""
+        """`sst2@bcdcba79`, with the cap on the test rows where there is one; the name alone where nothing is tested."""
+        if not self.has("test"):
+            return self.name
         source = self.spec.splits["test"]
         revision = source.revision[:8] if source.revision else self.split("test").content_hash[:8]
         return f"{self.name}@{revision}" + (f"/{self.test_rows}" if self.test_rows else "")

@@ -61,7 +61,8 @@ class Embed:
             origin, texts = self._real
         else:
             family = self.task.spec.family
-            origin, texts = "", list(read_synthetic(io.inputs[DATA_INPUT], family).measured(family))
+            data = read_synthetic(io.inputs[DATA_INPUT], family, labelled=bool(self.task.spec.labels))
+            origin, texts = "", list(data.measured(family))
         vectors = embed(self.place, texts, lambda done, total: io.progress.update(done, total, "texts"))
         save_file({"embeddings": vectors}, io.out / EMBEDDINGS)
         values = [

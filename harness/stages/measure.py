@@ -11,7 +11,7 @@ from harness.generators.locate import ModelPlace
 from harness.quality.measures import MEASURES, measure_all, measure_at
 from harness.quality.rows import Need, Oracle, Rows, TokenLosses
 from harness.seeds import hash_order
-from harness.spec import Family, TransformersGenerator
+from harness.spec import Family, Task, TransformersGenerator
 from harness.stages.base import Record, StageIO, write_values
 from harness.stages.embed import read_embeddings
 from harness.stages.score import read_scores
@@ -35,15 +35,15 @@ _OF_DATASET: dict[Need, str] = {
 """What a measure may need of a dataset's own columns: the provenance that only a PLM's writing here has."""
 
 
-def lacking(needs: frozenset[Need], family: Family, *, written_here: bool, has_test: bool) -> str | None:
+def lacking(needs: frozenset[Need], task: Task, *, written_here: bool) -> str | None:
     """Why a dataset has not what a measure needs, in words; None where it has, models aside."""
-    if "labels" in needs and family == "extractive-qa":
-        return "the rows have answers instead of labels"
+    if "labels" in needs and not task.labels:
+        return "the rows have no labels"
     if needs & set(_OF_DATASET) and not written_here:
         return "a replayed dataset does not say how its PLM wrote each row"
-    if "contexts" in needs and family == "text-classification" and not written_here:
+    if "contexts" in needs and task.family == "text-classification" and not written_here:
         return "a replayed dataset does not say what its texts were written about"
-    if "test_texts" in needs and not has_test:
+    if "test_texts" in needs and "test" not in task.splits:
         return "there is no task, and so no real test split to compare with"
     return None
 
@@ -90,7 +90,7 @@ class Measure:
 
     def run(self, io: StageIO) -> Record:
         family = self.task.spec.family
-        data = read_synthetic(io.inputs[DATA_INPUT], family)
+        data = read_synthetic(io.inputs[DATA_INPUT], family, labelled=bool(self.task.spec.labels))
         rows, gold = self._rows(io, data)
         done = 0
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from harness import __version__
 from harness.data.examples import Answer, Examples
-from harness.data.files import read_columns
+from harness.data.files import check_texts, read_columns
 from harness.data.real import FAMILY_COLUMNS, RealTask, examples_from
 from harness.errors import HarnessError, shown
 from harness.files import write_atomic
@@ -38,9 +38,10 @@ from harness.values import Value
 DATA = "data.parquet"
 
 
-def read_synthetic(folder: Path, family: Family) -> Examples:
-    """What students and measures read of a synthetic dataset."""
-    columns = read_columns(folder / DATA, FAMILY_COLUMNS[family])
+def read_synthetic(folder: Path, family: Family, *, labelled: bool = True) -> Examples:
+    """What students and measures read of a synthetic dataset; one that is only measured may have no labels."""
+    wanted = [name for name in FAMILY_COLUMNS[family] if labelled or name != "label"]
+    columns = read_columns(folder / DATA, wanted)
     if family != "extractive-qa":
         return Examples(**columns)
     answers = [tuple(map(Answer, row["text"], row["answer_start"])) for row in columns.pop("answers")]
@@ -284,6 +285,9 @@ def read_replay(generator: ReplayGenerator, path: Path, task: Task) -> Examples:
     if generator.format == "zerogen":
         raw = read_columns(path, ["C", "X", "Y"])
         return examples_from(_from_zerogen(raw, task.family, place), task.family, task.labels, generator.labels, place)
+    if task.family == "text-classification" and not task.labels:  # a file that is only measured
+        name = generator.columns.get("text", "text")
+        return Examples(text=check_texts(read_columns(path, [name])[name], place))
     wanted = {column: generator.columns.get(column, column) for column in FAMILY_COLUMNS[task.family]}
     found = read_columns(path, list(wanted.values()))
     columns = {ours: found[theirs] for ours, theirs in wanted.items()}
