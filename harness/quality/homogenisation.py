@@ -38,7 +38,10 @@ def homogenisation_of_ids(corpus: TokenIds, seed: int = 0, pairs: int = PAIRS) -
     rounds: a round puts the texts on a circle in random order and compares neighbours, so that each text is compared
     twice per round and no text counts more than another. What makes a text alike to all others (its length, its common
     words) then adds no error at all; the interval holds what is particular to the pairs, estimated as the variance of
-    the pairs less twice the covariance of pairs that share a text (Hoeffding, 1948). Raises `HarnessError` for fewer than two texts.
+    the pairs less twice the covariance of pairs that share a text (Hoeffding, 1948).
+
+    Raises:
+        HarnessError: fewer than two texts.
     """
     n_texts = corpus.n_texts
     if n_texts < 2:

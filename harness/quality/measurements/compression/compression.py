@@ -9,7 +9,8 @@ from harness.quality.rows import Rows
 
 DESCRIPTION = """\
 UTF-8 bytes of the texts joined by newlines over the bytes of their gzip: of all rows, and of 100 kB of random rows
-(mean of 5 draws) where there are so many, which compares between corpora of different size. Higher means less diverse."""
+(mean of 5 draws) where there are so many, which compares between corpora of different size. Higher means less
+diverse."""
 
 INPUTS = """
 Args:
