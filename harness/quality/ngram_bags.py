@@ -32,7 +32,7 @@ def bags_of_ngrams(corpus: TokenIds, max_order: int = 4) -> scipy.sparse.csr_arr
     return scipy.sparse.csr_array((count, (row, np.concatenate(columns))), shape=(corpus.n_texts, n_columns))
 
 
-def vendi_of_draws(corpus: TokenIds, seed: int, size: int = VENDI_ROWS, draws: int = DRAWS) -> list[float]:
+def vendi_of_draws(corpus: TokenIds, size: int, seed: int, draws: int = DRAWS) -> list[float]:
     """The Vendi score of the bags of 1- to 4-grams of `size` random texts, once per draw; of all texts, once, where
     there are no more than that. Raises `HarnessError` for no texts."""
     if corpus.n_texts <= size:

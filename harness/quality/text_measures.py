@@ -69,7 +69,7 @@ def _vendi_ngrams(rows: Rows) -> Measured:
     from harness.quality.draws import over_draws
     from harness.quality.ngram_bags import VENDI_ROWS, vendi_of_draws
 
-    scores = vendi_of_draws(rows.token_ids, rows.seed)
+    scores = vendi_of_draws(rows.token_ids, VENDI_ROWS, rows.seed)
     if len(rows.texts) <= VENDI_ROWS:
         return Measured([unreferenced("vendi_ngrams", scores[0], "texts")])
     mean, low, high = over_draws(scores)
