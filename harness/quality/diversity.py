@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from harness.data.normalise import normalise
 from harness.errors import HarnessError, did_you_mean, one_of
-from harness.quality.ngrams import ngrams_by_order
+from harness.quality.ngrams import ngrams_by_order, starts_run
 from harness.quality.tokens import TokenIds, intern_texts
 
 
@@ -26,13 +26,69 @@ def distinct_n(texts: Sequence[str], max_order: int = 4) -> NDArray[np.float64]:
 
 def distinct_n_of_ids(corpus: TokenIds, max_order: int = 4) -> NDArray[np.float64]:
     """`distinct_n` for a corpus that is already tokenised, by whichever tokeniser."""
-    _need_rows(corpus.n_texts, "distinct_n")
+    need_rows(corpus.n_texts, "distinct_n")
     return np.array(
         [
             ngrams.n_distinct / ngrams.n_occurrences if ngrams.n_occurrences else math.nan
             for ngrams in ngrams_by_order(corpus, max_order)
         ]
     )
+
+
+def ngram_entropy_of_ids(corpus: TokenIds, max_order: int = 4) -> NDArray[np.float64]:
+    """Shannon's entropy of the corpus's n-grams for n = 1 … `max_order`, in bits; float64 [max_order].
+
+    H_n = −Σ p log2 p over the different n-grams, p being their share of all occurrences (Shannon, 1948); no n-gram
+    crosses from one text into the next; NaN for an order that no text is long enough for. The shares are those of the
+    rows at hand, so the figure grows with the number of rows: compare corpora of one size. Raises `HarnessError` for no
+    texts.
+    """
+    need_rows(corpus.n_texts, "entropy")
+    return np.array([_entropy(np.bincount(ngrams.gram)) for ngrams in ngrams_by_order(corpus, max_order)])
+
+
+def _entropy(counts: NDArray[np.int64]) -> float:
+    """In bits, of counts that are all above 0; NaN without any."""
+    total = int(counts.sum())
+    return math.log2(total) - float(np.sum(counts * np.log2(counts))) / total if total else math.nan
+
+
+def moving_ttr_of_ids(corpus: TokenIds, window: int = 50) -> float:
+    """MATTR: mean type-token ratio (different words over words) of all windows of `window` words; fraction 0..1.
+
+    After Covington and McFall (Journal of Quantitative Linguistics, 2010), who move the window over one long text. Here
+    that is the texts joined in the order of `corpus`: most rows are shorter than a window, and a row's own ratio says
+    nothing of what the rows share. NaN where there are fewer words than a window. Time O(N log N) for N words, whatever
+    the window: a word is new in just those windows that hold it and not the last occurrence before it.
+    """
+    ids, n_tokens = corpus.ids, len(corpus.ids)
+    n_windows = n_tokens - window + 1
+    if n_windows < 1:
+        return math.nan
+    by_word = np.argsort(ids, kind="stable")
+    again = ids[by_word[1:]] == ids[by_word[:-1]]
+    before = np.full(n_tokens, -1)
+    before[by_word[1:][again]] = by_word[:-1][again]
+    position = np.arange(n_tokens)
+    first_window = np.maximum(before, np.maximum(position - window, -1)) + 1
+    last_window = np.minimum(position, n_windows - 1)
+    return float(np.maximum(last_window - first_window + 1, 0).sum()) / (n_windows * window)
+
+
+def self_repetition_of_ids(corpus: TokenIds, order: int = 4) -> NDArray[np.float64]:
+    """ln(1 + Σ (df − 1)) over the different n-grams of each text, df being in how many texts the n-gram stands;
+    float64 [n_texts].
+
+    Salkar et al. (AACL 2022), who take the mean over the texts with n = 4: 0 where no text has an n-gram of another. A
+    text without an n-gram scores 0. The figure grows with the number of rows. Raises `HarnessError` for no texts.
+    """
+    need_rows(corpus.n_texts, "self_repetition")
+    *_, ngrams = ngrams_by_order(corpus, order)
+    once_per_text = starts_run(ngrams.gram) | starts_run(ngrams.text)
+    gram, text = ngrams.gram[once_per_text], ngrams.text[once_per_text]
+    in_others = np.bincount(gram)[gram] - 1
+    per_text: NDArray[np.float64] = np.log1p(np.bincount(text, weights=in_others, minlength=corpus.n_texts))
+    return per_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +101,7 @@ class Duplicates:
 
 def duplicates(texts: Sequence[str]) -> Duplicates:
     """Share of rows of `texts` that repeat an earlier one. Raises `HarnessError` for no texts."""
-    _need_rows(len(texts), "duplicates")
+    need_rows(len(texts), "duplicates")
     return Duplicates(_repeated(texts), _repeated([normalise(text) for text in texts]))
 
 
@@ -71,7 +127,7 @@ def lengths(texts: Sequence[str]) -> Lengths:
 
 def lengths_of_ids(corpus: TokenIds) -> Lengths:
     """`lengths` for a corpus that is already tokenised, by whichever tokeniser."""
-    _need_rows(corpus.n_texts, "lengths")
+    need_rows(corpus.n_texts, "lengths")
     n_words = corpus.lengths
     return Lengths(
         mean=float(n_words.mean()),
@@ -97,7 +153,7 @@ def label_balance(labels: Sequence[str], label_names: Sequence[str]) -> LabelBal
     That is Shannon's entropy over its maximum, the logarithm of the number of names. Raises `HarnessError`
     for no labels, fewer than two names, or a label that is none of the names.
     """
-    _need_rows(len(labels), "label_balance")
+    need_rows(len(labels), "label_balance")
     if len(label_names) < 2:
         raise HarnessError(
             "label_balance needs the names of at least 2 labels, those without rows included; "
@@ -116,6 +172,7 @@ def label_balance(labels: Sequence[str], label_names: Sequence[str]) -> LabelBal
     return LabelBalance(shares, min(1.0, entropy / math.log(len(label_names))))
 
 
-def _need_rows(n_rows: int, measure: str) -> None:
+def need_rows(n_rows: int, measure: str) -> None:
+    """Raises `HarnessError` for no rows: a share of them would be zero by zero."""
     if n_rows == 0:
         raise HarnessError(f"{measure} needs at least 1 row; found none. Did synthesis keep any row?")

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, did_you_mean, one_of
+from harness.quality.draws import DRAWS, drawn_rows, over_draws
 from harness.quality.label_measures import LABEL_MEASURES
 from harness.quality.model_measures import MODEL_MEASURES
 from harness.quality.rows import NEEDS, Measure, Measured, Need, Rows
 from harness.quality.text_measures import TEXT_MEASURES
-from harness.seeds import hash_order
 from harness.values import Value
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ MEASURES: dict[str, Measure] = {measure.name: measure for measure in (*TEXT_MEAS
 
 DEFAULT_MEASURES = ("self_bleu", "distinct_n", "duplicates", "lengths", "label_balance", "leakage")
 """What a board takes that names none. Cheap ones only: together they take seconds for 10,000 rows."""
-
-DRAWS = 5
-"""How often a measure is taken at a smaller size, each time of other rows."""
-
-_NORMAL_95 = 1.959964
 
 
 def measure_all(names: Sequence[str], rows: Rows, report: Callable[[str], None] = lambda name: None) -> Measured:
@@ -80,21 +75,22 @@ def measure_named(name: str) -> Measure:
 
 
 def _at_common_size(measure: Measure, rows: Rows, size: int) -> list[Value]:
-    import numpy as np
-
     if size == len(rows.texts):
-        return [replace(value, measure=f"{value.measure}@{size}") for value in measure.function(rows).values]
+        found_whole = [value for value in measure.function(rows).values if "@" not in value.measure]
+        return [replace(value, measure=f"{value.measure}@{size}") for value in found_whole]
     draws: dict[str, list[Value]] = {}
     for draw in range(DRAWS):
-        chosen = np.sort(np.array(hash_order(len(rows.texts), "common-size", rows.seed, draw)[:size], dtype=np.int64))
+        chosen = drawn_rows(len(rows.texts), size, "common-size", rows.seed, draw)
+        chosen.sort()
         for value in measure.function(rows.take(chosen)).values:
-            draws.setdefault(value.measure, []).append(value)
+            if "@" not in value.measure:  # that one has a size of its own already
+                draws.setdefault(value.measure, []).append(value)
+        if not draws:
+            break
     found = []
     for name, of_draws in draws.items():
-        numbers = np.array([value.value for value in of_draws])
-        spread = _NORMAL_95 * float(numbers.std(ddof=1)) if len(numbers) > 1 else 0.0
-        mean, first = float(numbers.mean()), of_draws[0]
-        found.append(Value(f"{name}@{size}", mean, first.unit, first.tier, mean - spread, mean + spread))
+        mean, low, high = over_draws([value.value for value in of_draws])
+        found.append(Value(f"{name}@{size}", mean, of_draws[0].unit, of_draws[0].tier, low, high))
     return found
 
 

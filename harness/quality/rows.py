@@ -133,8 +133,9 @@ class Measured:
 class Measure:
     """One family of numbers. `version` changes whenever a number may change; it belongs in keys and signatures.
 
-    `sized`: its numbers depend on how many rows there are, so that datasets are compared at a common size. `library`:
-    the module of an optional dependency that it cannot do without, and `extra`, what brings it.
+    `uses`: what it takes in as well where there is such a thing. `sized`: its numbers depend on how many rows there
+    are, so that datasets are compared at a common size. `library`: the module of an optional dependency that it cannot
+    do without, and `extra`, what brings it.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Measure:
     version: str
     function: Callable[[Rows], Measured]
     needs: frozenset[Need] = frozenset()
+    uses: frozenset[Need] = frozenset()
     sized: bool = False
     library: str | None = None
     extra: str | None = None

@@ -48,6 +48,16 @@ class TokenIds:
         """Tokens per text, int64 [n_texts]."""
         return self.offsets[1:] - self.offsets[:-1]
 
+    def take(self, indices: NDArray[np.int64]) -> TokenIds:
+        """The texts at `indices`, in that order; a repeated index repeats its text."""
+        import numpy as np
+
+        lengths = self.lengths[indices]
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        # Where a token stood before: as far behind the start of its text as it stands now.
+        positions = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], lengths)
+        return TokenIds(self.ids[positions], offsets)
+
 
 def intern_texts(texts: Sequence[str]) -> TokenIds:
     """Tokenise `texts` with `words` and number the distinct words from 0 in order of first appearance."""

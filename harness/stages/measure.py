@@ -74,7 +74,7 @@ class Measure:
 
     @property
     def _needs(self) -> set[Need]:
-        return {need for name in self.measures for need in MEASURES[name].needs}
+        return {need for name in self.measures for need in MEASURES[name].needs | MEASURES[name].uses}
 
     def identity(self) -> dict[str, Any]:
         return {
@@ -137,7 +137,7 @@ class Measure:
 
 
 def _columns(folder: "Path", needs: set[Need], family: Family) -> dict[str, Any]:
-    """The columns of a dataset beside its family's that the measures need."""
+    """The columns of a dataset beside its family's that the measures look at, those of them that are there."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -147,9 +147,11 @@ def _columns(folder: "Path", needs: set[Need], family: Family) -> dict[str, Any]
     def column(name: str) -> list[Any]:
         return list(file.read(columns=[name]).column(name).to_pylist())
 
-    if "contexts" in needs:
-        found["contexts"] = column("text" if family == "text-pair-classification" else "context")
-    if "finish_reasons" in needs:
+    there = set(file.schema_arrow.names)
+    about = "text" if family == "text-pair-classification" else "context"
+    if "contexts" in needs and about in there:
+        found["contexts"] = column(about)
+    if "finish_reasons" in needs and "finish_reason" in there:
         found["finish_reasons"] = column("finish_reason")
     if "log_probabilities" in needs:
         found["log_probabilities"] = np.array(column("log_probability"), dtype=np.float64)  # None: untold, so NaN

@@ -19,11 +19,22 @@ TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, 
 LABELS = ["positive", "negative", "negative", "positive"]
 TEST_TEXTS = ["A bad film.", "a good play"]
 LABEL_NAMES = ["negative", "positive"]
-ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, test_texts=TEST_TEXTS)
+CONTEXTS = ["A good film, really good fun.", "a play", "A bad film!", ""]
+REASONS = ["eos", "length", "stop", "eos"]
+ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, contexts=CONTEXTS, finish_reasons=REASONS, test_texts=TEST_TEXTS)
 
 CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, list[str]]]] = {
     "self_bleu": ("SelfBleu", {"data": TEXTS}),
     "distinct_n": ("DistinctN", {"data": TEXTS}),
+    "entropy": ("Entropy", {"data": TEXTS}),
+    "compression": ("Compression", {"data": TEXTS}),
+    "self_repetition": ("SelfRepetition", {"data": TEXTS}),
+    "homogenisation": ("Homogenisation", {"data": TEXTS}),
+    "vendi_ngrams": ("VendiNgrams", {"data": TEXTS}),
+    "near_duplicates": ("NearDuplicates", {"data": TEXTS}),
+    "truncated": ("Truncated", {"data": TEXTS, "finish_reasons": REASONS}),
+    "prompt_echo": ("PromptEcho", {"data": TEXTS, "contexts": CONTEXTS}),
+    "language": ("Language", {"data": TEXTS}),
     "duplicates": ("Duplicates", {"data": TEXTS}),
     "lengths": ("Lengths", {"data": TEXTS}),
     "label_balance": ("LabelBalance", {"data": LABELS, "label_names": LABEL_NAMES}),

@@ -1,6 +1,8 @@
 import json
+import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +15,9 @@ TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, 
 LABELS = ["positive", "negative", "negative", "positive"]
 TEST_TEXTS = ["A bad film.", "a good play"]
 LABEL_NAMES = ["negative", "positive"]
-ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, test_texts=TEST_TEXTS)
+CONTEXTS = ["A good film, really good fun.", "a play", "A bad film!", ""]
+REASONS = ["eos", "length", "stop", "eos"]
+ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, contexts=CONTEXTS, finish_reasons=REASONS, test_texts=TEST_TEXTS)
 
 
 def by_name(names: list[str]) -> dict[str, Value]:
@@ -24,9 +28,18 @@ def test_the_registry_keeps_its_order_because_reports_show_it() -> None:
     assert list(MEASURES) == [
         "self_bleu",
         "distinct_n",
+        "entropy",
+        "compression",
+        "self_repetition",
+        "homogenisation",
+        "vendi_ngrams",
         "duplicates",
+        "near_duplicates",
         "lengths",
         "label_balance",
+        "truncated",
+        "prompt_echo",
+        "language",
         "leakage",
     ]
     assert all(name == measure.name for name, measure in MEASURES.items())
@@ -87,6 +100,76 @@ def test_numbers_stand_under_the_right_names() -> None:
         "leakage_normalised_test_share": 0.5,
     }
     assert {name: found[name] for name in by_hand} == pytest.approx(by_hand)
+
+
+def test_names_units_and_numbers_of_the_measures_that_a_board_must_name() -> None:
+    rows = replace(
+        ROWS, texts=[*TEXTS[:3], "A bad film said the man whom nobody knew!"], contexts=[*TEXTS[:3], TEXTS[0]]
+    )
+    named = ["entropy", "compression", "self_repetition", "homogenisation", "vendi_ngrams"]
+    found = {value.measure: value for value in measure_all(named, rows).values}
+    assert {name: value.unit for name, value in found.items()} == {
+        **{f"entropy_{order}": "bits" for order in range(1, 5)},
+        "type_token_ratio": "fraction",
+        "compression_ratio": "ratio",
+        "self_repetition": "nats",
+        "homogenisation": "fraction",
+        "vendi_ngrams": "texts",
+    }
+    assert found["type_token_ratio"].value == measure_all(["distinct_n"], rows).values[0].value
+    hygiene = ["near_duplicates", "truncated", "prompt_echo", "language"]
+    assert {value.measure: (value.value, value.unit) for value in measure_all(hygiene, rows).values} == {
+        "near_duplicates": (1 / 4, "fraction"),
+        "truncated_by_length": (1 / 4, "fraction"),
+        "truncated_no_final_mark": (3 / 4, "fraction"),
+        "prompt_echo": (3 / 4, "fraction"),
+        "language_top": (1 / 4, "fraction"),  # the others are too short
+        "language_share.en": (1 / 4, "fraction"),
+        "language_undecided": (3 / 4, "fraction"),
+    }
+
+
+def test_a_share_of_rows_cut_at_the_largest_length_needs_to_be_told_why_they_stopped() -> None:
+    assert [value.measure for value in measure_all(["truncated"], Rows(TEXTS)).values] == ["truncated_no_final_mark"]
+
+
+def test_what_depends_on_a_draw_has_an_interval_around_it_and_is_the_same_again() -> None:
+    rng = random.Random(3)
+    vocabulary = [letter * 9 for letter in "abcdefghijklmnopqrstuvwxyz"]
+    texts = [" ".join(rng.choices(vocabulary, k=23)) for _ in range(450)]
+    named = ["entropy", "compression", "homogenisation"]
+    values = measure_all(named, Rows(texts)).values
+    found = {value.measure: value for value in values if value.low is not None}
+    assert set(found) == {"mattr_50", "compression_ratio@100kB", "homogenisation"}
+    assert all(value.low < value.value < value.high for value in found.values() if value.low and value.high)
+    assert measure_all(named, Rows(texts)).values == values
+    other = {value.measure: value.value for value in measure_all(named, Rows(texts, seed=1)).values}
+    assert all(other[name] != value.value for name, value in found.items())
+
+
+def test_vendi_of_many_rows_says_of_how_many_it_is_and_is_not_taken_at_two_sizes_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("harness.quality.ngram_bags.VENDI_ROWS", 20)
+    rows = Rows([f"w{index} w{index + 1} the film" for index in range(40)])
+
+    assert [value.measure for value in measure_all(["vendi_ngrams"], rows).values] == ["vendi_ngrams@20"]
+    assert measure_at(30, ["vendi_ngrams"], rows) == []
+    assert [value.measure for value in measure_at(10, ["vendi_ngrams"], rows)] == ["vendi_ngrams@10"]
+
+
+def test_scores_text_by_text_come_with_the_measures_that_have_them() -> None:
+    scores = measure_all([name for name in MEASURES if name != "language"], ROWS).per_text
+    assert set(scores) == {
+        "self_bleu_4",
+        "self_repetition",
+        "homogenisation",
+        "near_duplicate",
+        "words",
+        "no_final_mark",
+        "prompt_echo",
+    }
+    assert all(len(of_texts) == len(TEXTS) for of_texts in scores.values())
 
 
 def test_measures_come_in_the_order_asked_for_and_a_repeated_name_counts_once() -> None:

@@ -29,6 +29,14 @@ def test_interned_texts_give_back_the_words_of_every_text() -> None:
     assert corpus.ids.dtype == np.int32 and corpus.offsets.dtype == np.int64
 
 
+def test_taken_texts_stand_in_the_order_asked_for_and_keep_their_words() -> None:
+    corpus = intern_texts(["a b a", "", "c", "b a ."])
+    taken = corpus.take(np.array([3, 1, 0, 3]))
+    assert taken.ids.tolist() == [1, 0, 3, 0, 1, 0, 1, 0, 3]
+    assert taken.offsets.tolist() == [0, 3, 3, 6, 9]
+    assert corpus.take(np.array([], dtype=np.int64)).offsets.tolist() == [0]
+
+
 def test_no_texts_make_an_empty_corpus_rather_than_an_error() -> None:
     corpus = intern_tokens([])
     assert (corpus.n_texts, corpus.ids.tolist(), corpus.offsets.tolist()) == (0, [], [0])
