@@ -313,3 +313,19 @@ def test_a_student_cannot_take_the_name_of_a_baseline(name: str, replay_board: R
     replay_board.add_generator("right", reviews(20, seed=3))
     with pytest.raises(HarnessError, match=f"students.*'{name}'.*baseline"):
         replay_board.plan(students=[{"student": "linear", "name": name}])
+
+
+def test_entries_of_different_sizes_are_compared_at_the_size_of_the_smallest(replay_board: ReplayBoard) -> None:
+    replay_board.add_generator("noisy", reviews(80, seed=3, wrong=0.35))
+    ran = replay_board.run(sizes=[24, 40], seeds=[1, 2], measures=["distinct_n", "lengths"])
+    entries = {entry.size: entry for entry in rank(ran.plan, ran.rows, []).entries if not entry.baseline}
+
+    def mean(size: int, measure: str) -> float:
+        values = [row.number for row in ran.rows if (row.size, row.measure) == (size, measure)]
+        assert len(values) == 2
+        return sum(values) / 2
+
+    assert entries[24].compared["distinct_1"] == mean(24, "distinct_1")
+    assert entries[40].compared["distinct_1"] == mean(40, "distinct_1@24") != mean(40, "distinct_1")
+    # What does not depend on the size is as it is.
+    assert entries[40].compared["words_mean"] == entries[40].measures["words_mean"] == mean(40, "words_mean")

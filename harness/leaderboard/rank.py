@@ -1,6 +1,6 @@
 """From the long table to a ranking: an entry per (generator, size, student), a score per task, a mean if complete."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ class Entry:
     family has no mean.
 
     `size` is the board's, `rows` the number of rows by task: they differ where `all` is another number for each.
+    `measures` are those of the whole datasets; `compared` those by which entries can be compared: what depends on the
+    number of rows is taken at the board's common size, and absent for a dataset that is smaller.
     """
 
     family: Family
@@ -49,6 +51,7 @@ class Entry:
     latency_p50_ms: float | None = None
     rows_per_second: float | None = None
     measures: dict[str, float] = field(default_factory=dict)
+    compared: dict[str, float] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -97,13 +100,16 @@ def rank(plan: Plan, rows: list[ResultRow], failures: Iterable[str]) -> Leaderbo
         for size in [None] if baseline else _board_sizes(plan, cell, all_rows):
             key = (families[cell.task], cell.generator, size, cell.student)
             entries.setdefault(key, Entry(*key, baseline)).rows[cell.task] = cell.size
+    known = {(row.task, *_parts(row.measure)) for row in rows if _is_measure(row)}
     index: dict[tuple[str, str, int | None, str], list[ResultRow]] = {}
     for row in rows:
         index.setdefault((row.generator, row.task, row.size, row.student), []).append(row)
     for entry in entries.values():
         keys = [(entry.generator, *part, student) for part in entry.rows.items() for student in (entry.student, "")]
         of_family = {task: metric for task, metric in metrics.items() if families[task] == entry.family}
-        _fill(entry, [row for key in keys for row in index.get(key, [])], of_family)
+        of_entry = [row for key in keys for row in index.get(key, [])]
+        _fill(entry, of_entry, of_family)
+        entry.compared = _mean_by_measure(_at_common_size(of_entry, plan.common_rows, known))
     ordered: list[Entry] = []
     for family in dict.fromkeys(families.values()):
         ordered += _in_order([entry for entry in entries.values() if entry.family == family])
@@ -166,11 +172,41 @@ def _fill(entry: Entry, rows: list[ResultRow], metrics: Mapping[str, str]) -> No
         values = [row.number for row in rows if row.measure == name and row.stage == "profile"]
         if values:
             setattr(entry, name, sum(values) / len(values))
-    by_measure: dict[str, list[float]] = {}
+    entry.measures = _mean_by_measure([(row.measure, row.number) for row in rows if _is_measure(row)])
+
+
+def _is_measure(row: ResultRow) -> bool:
+    return row.stage == "measure" and row.value is not None
+
+
+def _parts(measure: str) -> tuple[str, str]:
+    """`self_bleu_4@1000` as its name and its size; the size is empty where there is none."""
+    name, _, size = measure.partition("@")
+    return name, size
+
+
+def _at_common_size(
+    rows: Iterable[ResultRow], common: Mapping[str, int], known: Set[tuple[str, str, str]]
+) -> list[tuple[str, float]]:
+    """The numbers by which datasets of several sizes can be compared. `known`: (task, name, size) of all there are."""
+    found = []
     for row in rows:
-        if row.stage == "measure" and row.value is not None:
-            by_measure.setdefault(row.measure, []).append(row.number)
-    entry.measures = {name: sum(values) / len(values) for name, values in by_measure.items()}
+        if not _is_measure(row):
+            continue
+        name, size = _parts(row.measure)
+        at = str(common.get(row.task, ""))
+        if (row.task, name, at) not in known:  # does not depend on the size, or all datasets have the same
+            found.append((row.measure, row.number))
+        elif size == at or (not size and str(row.size) == at):
+            found.append((name, row.number))
+    return found
+
+
+def _mean_by_measure(numbers: Iterable[tuple[str, float]]) -> dict[str, float]:
+    by_measure: dict[str, list[float]] = {}
+    for name, number in numbers:
+        by_measure.setdefault(name, []).append(number)
+    return {name: sum(values) / len(values) for name, values in by_measure.items()}
 
 
 def _task_score(rows: list[ResultRow], metric: str) -> TaskScore | None:

@@ -11,6 +11,7 @@ from harness.spec import Family
 NOTE = (
     "Score in %, then the bounds of its 95 % interval over test items and seeds together (test items alone where there "
     "is one seed or none). Baselines have no rank. ? marks a score so far below chance that its labels may be inverted."
+    " Self-BLEU is taken at as many rows as the smallest dataset has."
 )
 
 
@@ -35,7 +36,7 @@ def _cells(entry: Entry, board: Leaderboard) -> list[str]:
     tasks = board.tasks_of(entry.family)
     scores = [_score(entry.scores.get(task)) for task in tasks]
     mean = f"{100 * entry.mean:.1f}" if entry.mean is not None else f"{len(entry.scores)} of {len(tasks)}"
-    self_bleu = entry.measures.get("self_bleu_4")
+    self_bleu = entry.compared.get("self_bleu_4")
     return [
         str(entry.rank or ""),
         entry.generator,
