@@ -2,18 +2,29 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from harness.errors import HarnessError
 from harness.quality.measures import DEFAULT_MEASURES, MEASURES, measure_all
-from harness.quality.rows import Rows
+from harness.quality.rows import Rows, TokenLosses
 from harness.values import Value
 
 TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, really good"]
 LABELS = ["positive", "negative", "negative", "positive"]
 TEST_TEXTS = ["A bad film.", "a good play"]
 LABEL_NAMES = ["negative", "positive"]
-ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, test_texts=TEST_TEXTS)
+ROWS = Rows(
+    TEXTS,
+    LABEL_NAMES,
+    LABELS,
+    test_texts=TEST_TEXTS,
+    log_probabilities=np.array([-8.0, -6.0, np.nan, -2.0]),
+    generated_tokens=np.array([4, 3, 3, 0]),
+    embeddings=np.eye(3, dtype=np.float32)[[0, 1, 1, 2]],
+    real_embeddings=np.eye(3, dtype=np.float32)[[0, 0, 1, 2]],
+    losses=TokenLosses("a PLM", np.log([4.0, 2.0, 2.0, np.nan]), np.array([2, 1, 1, 0]), np.array([4, 2, 2, 0])),
+)
 
 
 def by_name(names: list[str]) -> dict[str, Value]:
@@ -28,6 +39,12 @@ def test_the_registry_keeps_its_order_because_reports_show_it() -> None:
         "lengths",
         "label_balance",
         "leakage",
+        "vendi_embeddings",
+        "embedding_distances",
+        "mauve",
+        "frechet",
+        "perplexity",
+        "generator_log_probability",
     ]
     assert all(name == measure.name for name, measure in MEASURES.items())
     assert set(DEFAULT_MEASURES) <= set(MEASURES)
