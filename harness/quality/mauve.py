@@ -33,7 +33,7 @@ _SHORTEST = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Mauve:
-    """Between 0 and 1, 1 for equal distributions, 1/252 (the least) where they share no cluster.
+    """Between 0 and 1, 1 for equal distributions, 0.004 (1/252 but for the trapezoids) where they share no cluster.
 
     `plain`: from the shares of the clusters as they are (2021). `smoothed`: with 1/2 added to every count (Krichevsky
     and Trofimov), which the authors advise for small samples (2023).

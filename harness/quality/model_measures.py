@@ -81,9 +81,9 @@ def _generator_log_probability(rows: Rows) -> Measured:
     assert rows.log_probabilities is not None, "the registry says that it is needed"
     if rows.generated_tokens is None:
         raise HarnessError("generator_log_probability needs the number of generated tokens of each row; found none")
+    _check_count(len(rows.log_probabilities), rows, "log-probability")
     _check_count(len(rows.generated_tokens), rows, "number of generated tokens")
     found = generator_log_probability(rows.log_probabilities, rows.generated_tokens)
-    _check_count(len(found.per_text), rows, "log-probability")
     values = [
         _estimated("generator_log_probability", found.mean, "nats per token"),
         unreferenced("generator_log_probability_untold_rows", found.untold, "rows"),
