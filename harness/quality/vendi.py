@@ -51,7 +51,8 @@ def _row_lengths(features: Features) -> NDArray[np.float64]:
         squares = np.einsum("ij,ij->i", features, features, dtype=np.float64)
     else:
         squares = features.astype(np.float64).power(2).sum(axis=1)
-    return np.sqrt(squares)
+    lengths: NDArray[np.float64] = np.sqrt(squares)
+    return lengths
 
 
 def _outer(features: Features) -> NDArray[np.float64]:
