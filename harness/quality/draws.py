@@ -20,24 +20,28 @@ MOST_ROWS = 5_000
 
 @dataclass(frozen=True, slots=True)
 class OverDraws:
-    """A number over draws: mean, standard deviation (divisor draws − 1), and rows of either side in each draw."""
+    """A number over draws: mean, standard deviation (divisor draws − 1), and rows of either side in each draw.
+
+    `low` and `high` are the 95 % interval of one draw (normal): what another seed would give. None where the draws
+    agree or there was but one, for an interval of no width would claim certainty.
+    """
 
     mean: float
     sd: float
     rows: int
 
     @property
-    def low(self) -> float:
-        """The 95 % interval of one draw (normal): what another seed would give."""
-        return self.mean - 1.96 * self.sd
+    def low(self) -> float | None:
+        return self.mean - 1.96 * self.sd if self.sd else None
 
     @property
-    def high(self) -> float:
-        return self.mean + 1.96 * self.sd
+    def high(self) -> float | None:
+        return self.mean + 1.96 * self.sd if self.sd else None
 
 
 def over_draws(numbers: list[float], rows: int) -> OverDraws:
-    return OverDraws(float(np.mean(numbers)), float(np.std(numbers, ddof=1)), rows)
+    sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else 0.0
+    return OverDraws(float(np.mean(numbers)), sd, rows)
 
 
 def equal_draw(synthetic: Floats, real: Floats, seed: int, draw: int) -> tuple[Floats, Floats]:

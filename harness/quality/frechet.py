@@ -11,7 +11,8 @@ def frechet(synthetic: Floats, real: Floats, seed: int = 0) -> OverDraws:
 
     The distance of two samples is above that of their distributions, by an amount that falls like 1/n and is large
     where n is not far above d (Chong and Forsyth, CVPR 2020): what is compared must have one n, and 0 is never reached.
-    A side that has no more rows than are drawn is the same in every draw and adds nothing to the spread.
+    A side that has no more rows than are drawn is the same in every draw and adds nothing to the spread; where both
+    are, one draw is all there are.
 
     Raises:
         HarnessError: fewer than two rows of either, or rows of different widths.
@@ -21,6 +22,8 @@ def frechet(synthetic: Floats, real: Floats, seed: int = 0) -> OverDraws:
         one, other = equal_draw(synthetic, real, seed, draw)
         n_rows = len(one)
         numbers.append(frechet_distance(one, other))
+        if n_rows == len(synthetic) == len(real):
+            break
     return over_draws(numbers, n_rows)
 
 
