@@ -140,7 +140,7 @@ def measure_data(arguments: argparse.Namespace, chosen: Settings, store: Store) 
         task=tasks[0] if tasks else None,
         format=arguments.format,
         columns=columns,  # type: ignore[arg-type]  # the keys have been checked
-        labels=dict(pairs_of("--labels", arguments.labels)),
+        labels=pairs_of("--labels", arguments.labels),
         measures=tuple(word.strip() for word in arguments.measure.split(",") if word.strip()),
         embeddings=model("embeddings"),
         perplexity=model("perplexity"),

@@ -44,7 +44,7 @@ class FileToMeasure:
     task: str | None = None
     format: Literal["columns", "zerogen"] = "columns"
     columns: Mapping[Column, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: dict[str | int, str] = field(default_factory=dict)
     measures: tuple[str, ...] = ()
     embeddings: MeasuringModel | None = None
     perplexity: MeasuringModel | None = None
@@ -61,7 +61,7 @@ def plan_file(file: FileToMeasure) -> Plan:
     if file.task is not None:
         loaded = load_task(file.task)
         task = RealTask(loaded.spec, loaded.path.parent, file.mirror)
-        spec_labels: dict[str | int, str] = {**file.labels}
+        spec_labels: dict[str | int, str] = dict(file.labels)
     else:
         spec, spec_labels = _task_of(file)
         task = RealTask(spec, file.path.parent, file.mirror)
@@ -189,7 +189,7 @@ def _task_of(file: FileToMeasure) -> tuple[Task, dict[str | int, str]]:
         values = list(dict.fromkeys(read_columns(file.path, [column])[column]))
         if len(values) > _MAX_LABELS:
             raise HarnessError(f"{file.path}: more than {_MAX_LABELS:,} different labels; is '{column}' the label?")
-        names = {**file.labels} or {
+        names = dict(file.labels) or {
             _plain(value, file.path): _label(value, number) for number, value in enumerate(values)
         }
     # Not validated: what a task must have to be learnt (a test split, prompts) a file that is measured need not.
@@ -255,13 +255,13 @@ def model_of(flag: str, text: str) -> MeasuringModel:
     return MeasuringModel(model=model, revision=revision or None)
 
 
-def pairs_of(flag: str, text: str, known: tuple[str, ...] = ()) -> dict[str, str]:
+def pairs_of(flag: str, text: str, known: tuple[str, ...] = ()) -> dict[str | int, str]:
     """`a=b,c=d` as a mapping.
 
     Raises:
         HarnessError: something else; a key that is none of `known`.
     """
-    found: dict[str, str] = {}
+    found: dict[str | int, str] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = word.partition("=")
         if not (key and equals and value):

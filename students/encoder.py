@@ -7,16 +7,15 @@ windows of 384 tokens that share 128.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from students.pretrained import even_batches, load_encoder, positions, quiet
 from students.protocol import Examples, Family, History, ModelPlace, Probabilities, Report, Target
 from students.tokens import TokenRows, Windows, token_rows, windows
 from students.training import Rows, TrainingSettings, device, hold_out, seeded, train_epochs
@@ -131,7 +130,7 @@ class Student:
     @property
     def _max_tokens(self) -> int:
         wanted = self.settings.window if self.target.family == "extractive-qa" else self.settings.max_tokens
-        return min(wanted, _positions(self._network, self._tokenizer))
+        return min(wanted, positions(self._network, self._tokenizer))
 
     def _token_rows(self, examples: Examples) -> TokenRows:
         is_pair = self.target.family == "text-pair-classification"
@@ -202,7 +201,7 @@ class Student:
 
         self._network.eval()
         with torch.inference_mode():
-            for batch in _even_batches(rows.lengths(), _PREDICT_TOKENS):
+            for batch in even_batches(rows.lengths(), _PREDICT_TOKENS):
                 take(batch, self._scores(rows.take(batch)))
 
     def predict_proba(self, examples: Examples) -> Probabilities:
@@ -253,7 +252,7 @@ class Student:
         return {"total": total, "without_embedding": total - sum(tables.values())}
 
     def save(self, folder: Path) -> None:
-        with _quiet():
+        with quiet():
             self._network.save_pretrained(folder)
             self._tokenizer.save_pretrained(folder)
         described = {
@@ -279,82 +278,16 @@ def _pretrained(place: ModelPlace, target: Target) -> tuple[Any, Any]:
     Raises:
         ValueError: the files cannot be read, or lack weights of the encoder itself.
     """
-    import torch
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
-    # One thread: a process that forks after its tokenizer used several is warned about on the terminal.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    options: dict[str, Any] = {"trust_remote_code": False}
     # On a CPU the fused attention is the slower one in training: with dropout it has no kernel of its own there.
-    attention = {"attn_implementation": "eager"} if device() == "cpu" else {}
-    options |= {"local_files_only": True} if place.is_local else {"revision": place.revision}
-    head: Any = AutoModelForQuestionAnswering
-    labels: dict[str, Any] = {}
-    if target.family != "extractive-qa":
-        head = AutoModelForSequenceClassification
-        labels = {
-            "id2label": dict(enumerate(target.labels)),
-            "label2id": {label: number for number, label in enumerate(target.labels)},
-        }
-    try:
-        with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(place.source, **options)
-            network, found = head.from_pretrained(
-                place.source,
-                dtype=torch.float32,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # a head for other labels
-                output_loading_info=True,
-                **labels,
-                **attention,
-                **options,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        reason = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
-        raise ValueError(f"'{place.source}' cannot be loaded as an encoder: {reason}") from None
-    body = f"{network.base_model_prefix}."
-    lacking = sorted(name for name in found["missing_keys"] if name.startswith(body) and ".pooler." not in name)
-    if lacking:
-        raise ValueError(f"'{place.source}' lacks {len(lacking)} weights of its encoder, e.g. '{lacking[0]}'")
-    if not tokenizer.is_fast:
-        raise ValueError(f"'{place.source}' has no tokenizer.json: nothing tells where in a text its tokens are")
-    _fill_in(tokenizer, place.source)
-    network.config.pad_token_id = tokenizer.pad_token_id
-    if hasattr(network.config, "use_cache"):
-        network.config.use_cache = False  # of keys and values, for writing token by token
-    return network, tokenizer
-
-
-def _fill_in(tokenizer: Any, source: str) -> None:
-    """What tokenizers of causal LMs often lack: a token to pad with, and one between the two texts of a pair."""
-    from tokenizers import processors
-
-    if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token is None:
-            raise ValueError(f"the tokenizer of '{source}' has neither a padding token nor an end token")
-        tokenizer.pad_token = tokenizer.eos_token
-    if tokenizer.num_special_tokens_to_add(pair=True) == 0 and tokenizer.eos_token is not None:
-        between = processors.TemplateProcessing(
-            single="$A",
-            pair=f"$A {tokenizer.eos_token} $B:1",
-            special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)],
-        )
-        backend = tokenizer.backend_tokenizer
-        before = [] if backend.post_processor is None else [backend.post_processor]
-        backend.post_processor = processors.Sequence([*before, between])
-
-
-def _positions(network: Any, tokenizer: Any) -> int:
-    """The most tokens the model can read; RoBERTa's kind loses the positions up to that of padding."""
-    from torch import nn
-
-    limits = [tokenizer.model_max_length, getattr(network.config, "max_position_embeddings", None) or 1 << 30]
-    limits += [
-        table.num_embeddings - table.padding_idx - 1
-        for name, table in network.named_modules()
-        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding) and table.padding_idx is not None
-    ]
-    return int(min(limits))
+    options: dict[str, Any] = {"attn_implementation": "eager"} if device() == "cpu" else {}
+    options["ignore_mismatched_sizes"] = True  # a head for other labels
+    if target.family == "extractive-qa":
+        return load_encoder(place, AutoModelForQuestionAnswering, **options)
+    options["id2label"] = dict(enumerate(target.labels))
+    options["label2id"] = {label: number for number, label in enumerate(target.labels)}
+    return load_encoder(place, AutoModelForSequenceClassification, **options)
 
 
 def _optimizer(network: Any, settings: Settings, steps: int) -> "tuple[Any, Any]":
@@ -382,16 +315,6 @@ def _cross_entropy(scores: "torch.Tensor", targets: "torch.Tensor") -> "torch.Te
     return torch.nn.functional.cross_entropy(scores.flatten(0, 1), targets.flatten().to(scores.device))
 
 
-def _even_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """All rows, from the longest to the shortest, in batches of at most `tokens` tokens with their padding."""
-    order: npt.NDArray[np.int64] = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, tokens // lengths[order[start]])
-        yield order[start : start + size].tolist()
-        start += size
-
-
 def _by_accuracy(epoch: dict[str, float]) -> float:
     """Held-out accuracy, equal ones by loss: a fine-tuned encoder grows too sure of itself before it grows worse."""
     return epoch["held_out_accuracy"] - 1e-6 * epoch["held_out_loss"]
@@ -411,19 +334,3 @@ def _mixed_precision(dtype: str) -> Iterator[None]:
 
     with torch.autocast(device(), torch.bfloat16, enabled=_precision(dtype) == "bfloat16"):
         yield
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no reports of new weights from transformers."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -115,3 +115,25 @@ class TextScorer(Protocol):
         A prompt longer than what the PLM can read loses the end of its context first, then the end of its text.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class TextLoss:
+    """How likely a text is by itself: the mean loss in nats of those of its tokens that can be scored (0 where there
+    are none), how many they are, and how many UTF-8 bytes of the text they stand for."""
+
+    mean: float
+    tokens: int
+    bytes: int
+
+
+class TextReader(Protocol):
+    """A loaded PLM that says how likely texts are that stand by themselves."""
+
+    def text_losses(self, texts: Sequence[str]) -> list[TextLoss]:
+        """The loss of each text as what begins a document: after the PLM's token for its beginning (or else for the
+        end of the one before), so that the first token is scored too. A PLM without either scores from the second on.
+
+        A text longer than what the PLM can read loses its end.
+        """
+        ...

@@ -80,12 +80,15 @@ def locate_model(model: str, revision: str | None, mirror: Path | None, folder: 
 def _local(folder: Path) -> ModelPlace:
     folder = folder.resolve()
     files = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHT_FILES)
+    files += sorted(folder.glob("*_Pooling/config.json"))  # how an encoder's states become an embedding
     if not any(path.suffix == ".safetensors" for path in files):
         raise HarnessError(f"{folder} holds no .safetensors weights; other formats are not read (they can run code)")
     digest = hashlib.sha256()
     for path in files:
         status = path.stat()
-        digest.update(f"{path.name}:{_file_hash(path, status.st_size, status.st_mtime_ns)}\n".encode())
+        digest.update(
+            f"{path.relative_to(folder).as_posix()}:{_file_hash(path, status.st_size, status.st_mtime_ns)}\n".encode()
+        )
     size = sum(path.stat().st_size for path in files if path.suffix == ".safetensors")
     return ModelPlace(str(folder), None, f"files:{digest.hexdigest()}", size)
 

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 
 from harness.errors import HarnessError
-from harness.generators.base import Completion, Decoding, FinishReason, Request, ScoredPrompt
+from harness.generators.base import Completion, Decoding, FinishReason, Request, ScoredPrompt, TextLoss
 from harness.generators.decode import CacheMemory, Decoded, Ends, TokenRequest, decode
 from harness.generators.locate import ModelPlace
 from harness.generators.memory import is_out_of_memory, places_in_memory
@@ -194,7 +194,30 @@ class TransformersGenerator:
         Raises:
             HarnessError: a prompt does not fit without context and text.
         """
-        encoded = [self._encode_scored(prompt) for prompt in prompts]
+        return self._mean_losses([self._encode_scored(prompt) for prompt in prompts], text_only)
+
+    def text_losses(self, texts: Sequence[str]) -> list[TextLoss]:
+        """Mean token loss in nats of each text as the beginning of a document; see `TextReader`. The style is none."""
+        start = self.tokenizer.bos_token_id
+        start = self.tokenizer.eos_token_id if start is None else start
+        before = [] if start is None else [start]
+        most = min(self.max_positions, MAX_PROMPT_TOKENS) - len(before)
+        encoded, bytes_read = list[tuple[list[int], int, int]](), list[int]()
+        for text in texts:
+            encoding = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            ids, offsets = list(encoding.input_ids), encoding.offset_mapping
+            end = len(text) if len(ids) <= most else offsets[most - 1][1]
+            begin = 0 if before or not ids else offsets[0][1]
+            encoded.append((before + ids[:most], len(before), len(before) + min(len(ids), most)))
+            bytes_read.append(len(text[begin:end].encode()))
+        means = self._mean_losses(encoded, text_only=True)
+        return [
+            TextLoss(mean, max(0, len(ids) - 1), size)
+            for mean, (ids, _, _), size in zip(means, encoded, bytes_read, strict=True)
+        ]
+
+    def _mean_losses(self, encoded: list[tuple[list[int], int, int]], text_only: bool) -> list[float]:
+        """In batches of similar length, of the whole or of the range of the text."""
         order = [index for index, (ids, _, _) in enumerate(encoded) if len(ids) > 1]
         order.sort(key=lambda index: len(encoded[index][0]), reverse=True)
         losses = [0.0] * len(encoded)

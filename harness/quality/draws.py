@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from harness.errors import HarnessError
 from harness.seeds import hash_order
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Floats: TypeAlias = NDArray[np.floating[Any]]
+
 DRAWS = 5
 """How often a measure is taken that depends on which rows (or in which order) are drawn."""
+
+MOST_ROWS = 5_000
+"""Of either side at most, where synthetic rows are compared with real ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverDraws:
+    """A number over draws: mean, standard deviation (divisor draws − 1), and rows of each draw where they are told.
+
+    `low` and `high` are the 95 % interval of one draw (normal): what another draw would give. None where the draws
+    agree or there was but one, for an interval of no width would claim certainty.
+    """
+
+    mean: float
+    sd: float
+    rows: int | None = None
+
+    @property
+    def low(self) -> float | None:
+        return self.mean - 1.96 * self.sd if self.sd else None
+
+    @property
+    def high(self) -> float | None:
+        return self.mean + 1.96 * self.sd if self.sd else None
+
+
+def over_draws(numbers: Sequence[float], rows: int | None = None) -> OverDraws:
+    """What the numbers of several draws say together."""
+    import numpy as np
+
+    sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else 0.0
+    return OverDraws(float(np.mean(numbers)), sd, rows)
 
 
 def drawn_rows(n_rows: int, size: int, *parts: str | int) -> NDArray[np.int64]:
@@ -22,11 +58,18 @@ def drawn_rows(n_rows: int, size: int, *parts: str | int) -> NDArray[np.int64]:
     return np.array(hash_order(n_rows, *parts)[:size], dtype=np.int64)
 
 
-def over_draws(numbers: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the draws with the 95 % interval of one draw (normal, from their standard deviation): what another draw
-    would give."""
-    import numpy as np
+def equal_draw(synthetic: Floats, real: Floats, seed: int, draw: int) -> tuple[Floats, Floats]:
+    """As many rows of either, without replacement: those of the smaller set, at most `MOST_ROWS`.
 
-    mean = float(np.mean(numbers))
-    spread = 1.96 * float(np.std(numbers, ddof=1)) if len(numbers) > 1 else 0.0
-    return mean, mean - spread, mean + spread
+    Raises:
+        HarnessError: fewer than two rows of either, or rows of different widths.
+    """
+    size = min(len(synthetic), len(real), MOST_ROWS)
+    if size < 2 or synthetic.shape[1] != real.shape[1]:
+        raise HarnessError(
+            "a comparison with real text needs embeddings by one model of at least 2 texts of either kind; found "
+            f"{synthetic.shape[0]} synthetic ones of {synthetic.shape[1]} numbers and {real.shape[0]} real ones of "
+            f"{real.shape[1]}"
+        )
+    of_synthetic = drawn_rows(len(synthetic), size, "equal draw", "synthetic", seed, draw)
+    return synthetic[of_synthetic], real[drawn_rows(len(real), size, "equal draw", "real", seed, draw)]

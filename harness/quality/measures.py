@@ -89,8 +89,8 @@ def _at_common_size(measure: Measure, rows: Rows, size: int) -> list[Value]:
             break
     found = []
     for name, of_draws in draws.items():
-        mean, low, high = over_draws([value.value for value in of_draws])
-        found.append(Value(f"{name}@{size}", mean, of_draws[0].unit, of_draws[0].tier, low, high))
+        over, first = over_draws([value.value for value in of_draws]), of_draws[0]
+        found.append(Value(f"{name}@{size}", over.mean, first.unit, first.tier, over.low, over.high))
     return found
 
 

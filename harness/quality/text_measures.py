@@ -1,9 +1,14 @@
 """Measures of the text alone: how varied it is, what repeats, how long it is, what leaks."""
 
+from typing import TYPE_CHECKING
+
 from harness.data.normalise import NORMALISE_V1
 from harness.quality.rows import Measure, Measured, Rows
 from harness.quality.tokens import WORDS_V1
 from harness.values import Value
+
+if TYPE_CHECKING:
+    from harness.quality.draws import OverDraws
 
 
 def _self_bleu(rows: Rows) -> Measured:
@@ -29,12 +34,12 @@ def _entropy(rows: Rows) -> Measured:
     bits = ngram_entropy_of_ids(corpus).tolist()
     # In random order: the rows' own may be by label, and neighbours share a window.
     orders = [drawn_rows(corpus.n_texts, corpus.n_texts, "mattr", rows.seed, draw) for draw in range(DRAWS)]
-    mattr, low, high = over_draws([moving_ttr_of_ids(corpus.take(order)) for order in orders])
+    mattr = over_draws([moving_ttr_of_ids(corpus.take(order)) for order in orders])
     return Measured(
         [
             *(unreferenced(f"entropy_{order}", value, "bits") for order, value in enumerate(bits, 1)),
             unreferenced("type_token_ratio", distinct_n_of_ids(corpus, 1)[0]),
-            Value("mattr_50", mattr, "fraction", "unreferenced", low, high),
+            drawn("mattr_50", mattr, "fraction"),
         ]
     )
 
@@ -45,8 +50,7 @@ def _compression(rows: Rows) -> Measured:
 
     values = [unreferenced("compression_ratio", compression_ratio(joined(rows.texts)), "ratio")]
     if ratios := compression_at(rows.texts, 100_000, rows.seed):
-        mean, low, high = over_draws(ratios)
-        values.append(Value("compression_ratio@100kB", mean, "ratio", "unreferenced", low, high))
+        values.append(drawn("compression_ratio@100kB", over_draws(ratios), "ratio"))
     return Measured(values)
 
 
@@ -72,8 +76,7 @@ def _vendi_ngrams(rows: Rows) -> Measured:
     scores = vendi_of_draws(rows.token_ids, VENDI_ROWS, rows.seed)
     if len(rows.texts) <= VENDI_ROWS:
         return Measured([unreferenced("vendi_ngrams", scores[0], "texts")])
-    mean, low, high = over_draws(scores)
-    return Measured([Value(f"vendi_ngrams@{VENDI_ROWS}", mean, "texts", "unreferenced", low, high)])
+    return Measured([drawn(f"vendi_ngrams@{VENDI_ROWS}", over_draws(scores), "texts")])
 
 
 def _duplicates(rows: Rows) -> Measured:
@@ -176,6 +179,11 @@ def _leakage(rows: Rows) -> Measured:
         )
     ]
     return Measured(values)
+
+
+def drawn(measure: str, found: "OverDraws", unit: str) -> Value:
+    """A value over draws, of the tier that looks at synthetic text only."""
+    return Value(measure, found.mean, unit, "unreferenced", found.low, found.high)
 
 
 def unreferenced(measure: str, value: float, unit: str = "fraction") -> Value:

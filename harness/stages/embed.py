@@ -63,7 +63,7 @@ class Embed:
             family = self.task.spec.family
             data = read_synthetic(io.inputs[DATA_INPUT], family, labelled=bool(self.task.spec.labels))
             origin, texts = "", list(data.measured(family))
-        vectors = embed(self.place, texts, lambda done, total: io.progress.update(done, total, "texts"))
+        vectors = embed(self.place, texts, io.progress.update)
         save_file({"embeddings": vectors}, io.out / EMBEDDINGS)
         values = [
             Value("embedded_texts", float(len(texts)), "texts", "accounting"),

@@ -1,6 +1,5 @@
 """Stage `measure`: the quality of a synthetic dataset's text and labels."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -166,11 +165,7 @@ def _losses(place: ModelPlace, io: StageIO, texts: list[str]) -> TokenLosses:
     io.progress.update(0, len(texts), "texts", "loading the PLM")
     # In float32 on every machine: the number must not depend on where it was taken.
     plm = io.generators.scorer(spec, place, "float32")
-    return token_losses(plm, place.source, texts, _reported(io))
-
-
-def _reported(io: StageIO) -> Callable[[int, int], None]:
-    return lambda done, total: io.progress.update(done, total, "texts")
+    return token_losses(plm, place.source, texts, io.progress.update)
 
 
 def _ask(config: StudentConfig, io: StageIO, data: Examples, labels: tuple[str, ...]) -> Oracle:

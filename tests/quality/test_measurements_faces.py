@@ -2,17 +2,19 @@
 and it reads its offline switches and cache folders once, when it is imported."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import harness.quality.measurements
 from harness.quality.measures import MEASURES, measure_all
-from harness.quality.rows import Rows
+from harness.quality.rows import Rows, TokenLosses
 
 FOLDER = Path(harness.quality.measurements.__path__[0])
 TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, really good"]
@@ -21,9 +23,25 @@ TEST_TEXTS = ["A bad film.", "a good play"]
 LABEL_NAMES = ["negative", "positive"]
 CONTEXTS = ["A good film, really good fun.", "a play", "A bad film!", ""]
 REASONS = ["eos", "length", "stop", "eos"]
-ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, contexts=CONTEXTS, finish_reasons=REASONS, test_texts=TEST_TEXTS)
+EMBEDDINGS = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.6, 0.0, 0.8]]
+REAL_EMBEDDINGS = [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.8, 0.6, 0.0]]
+LOG_PROBABILITIES, GENERATED_TOKENS = [-8.0, -6.0, math.nan, -2.0], [4, 3, 3, 1]
+LOSSES, TOKENS, BYTES = [1.5, 2.5, 0.5, math.nan], [6, 3, 3, 0], [25, 10, 10, 0]
+ROWS = Rows(
+    TEXTS,
+    LABEL_NAMES,
+    LABELS,
+    contexts=CONTEXTS,
+    finish_reasons=REASONS,
+    test_texts=TEST_TEXTS,
+    log_probabilities=np.array(LOG_PROBABILITIES),
+    generated_tokens=np.array(GENERATED_TOKENS),
+    embeddings=np.array(EMBEDDINGS, np.float32),
+    real_embeddings=np.array(REAL_EMBEDDINGS, np.float32),
+    losses=TokenLosses("a PLM", np.array(LOSSES), np.array(TOKENS), np.array(BYTES)),
+)
 
-CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, list[str]]]] = {
+CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "self_bleu": ("SelfBleu", {"data": TEXTS}),
     "distinct_n": ("DistinctN", {"data": TEXTS}),
     "entropy": ("Entropy", {"data": TEXTS}),
@@ -39,6 +57,18 @@ CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, list[str]]]] = {
     "lengths": ("Lengths", {"data": TEXTS}),
     "label_balance": ("LabelBalance", {"data": LABELS, "label_names": LABEL_NAMES}),
     "leakage": ("Leakage", {"data": TEXTS, "test_texts": TEST_TEXTS}),
+    "vendi_embeddings": ("VendiEmbeddings", {"data": TEXTS, "embeddings": EMBEDDINGS}),
+    "embedding_distances": ("EmbeddingDistances", {"data": TEXTS, "embeddings": EMBEDDINGS}),
+    "mauve": ("Mauve", {"data": TEXTS, "embeddings": EMBEDDINGS, "real_embeddings": REAL_EMBEDDINGS}),
+    "frechet": ("Frechet", {"data": TEXTS, "embeddings": EMBEDDINGS, "real_embeddings": REAL_EMBEDDINGS}),
+    "perplexity": (
+        "Perplexity",
+        {"data": TEXTS, "losses": LOSSES, "tokens": TOKENS, "bytes": BYTES, "plm": "a PLM"},
+    ),
+    "generator_log_probability": (
+        "GeneratorLogProbability",
+        {"data": TEXTS, "log_probabilities": LOG_PROBABILITIES, "generated_tokens": GENERATED_TOKENS},
+    ),
 }
 
 PROGRAM = """

@@ -4,11 +4,12 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.errors import HarnessError
 from harness.quality.measures import DEFAULT_MEASURES, MEASURES, measure_all, measure_at
-from harness.quality.rows import Rows
+from harness.quality.rows import Rows, TokenLosses
 from harness.values import Value
 
 TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, really good"]
@@ -17,7 +18,19 @@ TEST_TEXTS = ["A bad film.", "a good play"]
 LABEL_NAMES = ["negative", "positive"]
 CONTEXTS = ["A good film, really good fun.", "a play", "A bad film!", ""]
 REASONS = ["eos", "length", "stop", "eos"]
-ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, contexts=CONTEXTS, finish_reasons=REASONS, test_texts=TEST_TEXTS)
+ROWS = Rows(
+    TEXTS,
+    LABEL_NAMES,
+    LABELS,
+    contexts=CONTEXTS,
+    finish_reasons=REASONS,
+    test_texts=TEST_TEXTS,
+    log_probabilities=np.array([-8.0, -6.0, np.nan, -2.0]),
+    generated_tokens=np.array([4, 3, 3, 0]),
+    embeddings=np.eye(3, dtype=np.float32)[[0, 1, 1, 2]],
+    real_embeddings=np.eye(3, dtype=np.float32)[[0, 0, 1, 2]],
+    losses=TokenLosses("a PLM", np.log([4.0, 2.0, 2.0, np.nan]), np.array([2, 1, 1, 0]), np.array([4, 2, 2, 0])),
+)
 
 
 def by_name(names: list[str]) -> dict[str, Value]:
@@ -41,6 +54,12 @@ def test_the_registry_keeps_its_order_because_reports_show_it() -> None:
         "prompt_echo",
         "language",
         "leakage",
+        "vendi_embeddings",
+        "embedding_distances",
+        "mauve",
+        "frechet",
+        "perplexity",
+        "generator_log_probability",
     ]
     assert all(name == measure.name for name, measure in MEASURES.items())
     assert set(DEFAULT_MEASURES) <= set(MEASURES)
@@ -161,6 +180,10 @@ def test_vendi_of_many_rows_says_of_how_many_it_is_and_is_not_taken_at_two_sizes
 def test_scores_text_by_text_come_with_the_measures_that_have_them() -> None:
     scores = measure_all([name for name in MEASURES if name != "language"], ROWS).per_text
     assert set(scores) == {
+        "embedding_nearest_distance",
+        "embedding_typicality",
+        "perplexity",
+        "generator_log_probability",
         "self_bleu_4",
         "self_repetition",
         "homogenisation",

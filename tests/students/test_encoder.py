@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
+from transformers import AutoTokenizer
 
 from harness.generators.locate import ModelPlace, locate_model
 from students.encoder import Settings, Student
 from students.protocol import Answer, Examples, Family, History, Target
 from students.tokens import token_rows, windows
+from tests.students.tiny_bert import save_bert
 
 LABELS = ("first", "second")
 WORDS = [*"abcdefghij", "alpha", "beta", "who", "what", "x1", "x2", "x3", "x4", "x5", "."]
@@ -27,19 +28,7 @@ QUICK = Settings(learning_rate=3e-3, batch_size=16, epochs=8, held_out=0.1)
 def bert(tmp_path_factory: pytest.TempPathFactory) -> ModelPlace:
     """A BERT of two layers, random weights and one WordPiece token for each of WORDS."""
     folder = tmp_path_factory.mktemp("bert")
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=64).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokens),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-    )
-    BertModel(config).save_pretrained(folder)
+    save_bert(folder, WORDS)
     return locate_model(str(folder), None, None)
 
 
