@@ -61,7 +61,7 @@ def _leakage(rows: Rows) -> Measured:
     found = leakage(rows.texts, rows.test_texts or ())
     values = [
         Value(f"leakage_{kind}_{what}", number, unit, "real-text")
-        for kind, overlap in (("exact", found.exact), ("normalised", found.normalised))
+        for kind, overlap in (("exact", found.exact), ("normalised", found.normalised), ("near", found.near))
         for what, number, unit in (
             ("rows", float(overlap.rows), "rows"),
             ("share", overlap.share, "fraction"),
@@ -83,5 +83,5 @@ TEXT_MEASURES = (
     Measure("duplicates", "unreferenced", f"v1+{NORMALISE_V1}", _duplicates, sized=True),
     Measure("lengths", "unreferenced", f"v1+{WORDS_V1}", _lengths),
     Measure("label_balance", "unreferenced", "v1", _label_balance, frozenset({"labels"})),
-    Measure("leakage", "real-text", f"v1+{NORMALISE_V1}", _leakage, frozenset({"test_texts"})),
+    Measure("leakage", "real-text", f"v2+{NORMALISE_V1}+8-grams.v1", _leakage, frozenset({"test_texts"})),
 )

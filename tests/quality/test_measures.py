@@ -60,10 +60,10 @@ def test_names_and_units_are_those_that_reports_and_boards_refer_to() -> None:
         "label_share.negative": "fraction",
         "label_share.positive": "fraction",
         "label_entropy": "fraction",
-        **{f"leakage_{kind}_rows": "rows" for kind in ("exact", "normalised")},
-        **{f"leakage_{kind}_share": "fraction" for kind in ("exact", "normalised")},
-        **{f"leakage_{kind}_test_rows": "rows" for kind in ("exact", "normalised")},
-        **{f"leakage_{kind}_test_share": "fraction" for kind in ("exact", "normalised")},
+        **{f"leakage_{kind}_rows": "rows" for kind in ("exact", "normalised", "near")},
+        **{f"leakage_{kind}_share": "fraction" for kind in ("exact", "normalised", "near")},
+        **{f"leakage_{kind}_test_rows": "rows" for kind in ("exact", "normalised", "near")},
+        **{f"leakage_{kind}_test_share": "fraction" for kind in ("exact", "normalised", "near")},
     }
 
 
