@@ -1,12 +1,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.errors import HarnessError
 from harness.quality.measures import DEFAULT_MEASURES, MEASURES, measure_all
-from harness.quality.rows import Rows
+from harness.quality.rows import Oracle, Rows
 from harness.values import Value
 
 TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, really good"]
@@ -14,6 +16,9 @@ LABELS = ["positive", "negative", "negative", "positive"]
 TEST_TEXTS = ["A bad film.", "a good play"]
 LABEL_NAMES = ["negative", "positive"]
 ROWS = Rows(TEXTS, LABEL_NAMES, LABELS, test_texts=TEST_TEXTS)
+ORACLE = [[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]
+ROWS = replace(ROWS, oracle=Oracle("an oracle", np.arange(4), np.array(ORACLE), 9, 10))
+ROWS_OF = {"label_errors": Rows(TEXTS * 3, LABEL_NAMES, LABELS * 3)}  # five of each label, for its folds
 
 
 def by_name(names: list[str]) -> dict[str, Value]:
@@ -28,6 +33,8 @@ def test_the_registry_keeps_its_order_because_reports_show_it() -> None:
         "lengths",
         "label_balance",
         "leakage",
+        "oracle_agreement",
+        "label_errors",
     ]
     assert all(name == measure.name for name, measure in MEASURES.items())
     assert set(DEFAULT_MEASURES) <= set(MEASURES)
@@ -44,7 +51,7 @@ def test_names_tiers_and_versions_can_be_read_without_loading_numpy() -> None:
 
 def test_every_number_has_the_tier_of_its_measure_and_is_plain_json() -> None:
     for name, measure in MEASURES.items():
-        values = by_name([name]).values()
+        values = measure_all([name], ROWS_OF.get(name, ROWS)).values
         assert {value.tier for value in values} == {measure.tier}
         json.dumps([value.as_dict() for value in values], allow_nan=False)
 
