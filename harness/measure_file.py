@@ -18,7 +18,7 @@ from harness.quality.report import DataReport
 from harness.resolve import ReplayedGenerator, ResolvedBoard, ResolvedMeasuring
 from harness.spec import Column, Family, Measuring, MeasuringModel, ReplayGenerator, Task
 from harness.stages.base import read_values
-from harness.stages.measure import PER_TEXT
+from harness.stages.measure import PER_TEXT, read_missing
 from harness.stages.synthesize import DATA, read_synthetic
 from harness.store import Store
 from harness.students import StudentConfig, student_module, student_modules
@@ -99,17 +99,18 @@ def report_of(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> DataR
 
     task, board = plan.board.tasks[0], plan.board
     values: list[Value] = []
+    missing: dict[str, str] = {}
     per_text: dict[str, npt.NDArray[np.float64]] = {}
     (data,) = (job for job in plan.jobs.values() if job.stage.name == "synthesize")
     for job in plan.jobs.values():
         if job.stage.name == "measure" and job.key not in lost:
             folder = store.checked("measure", job.key)
+            missing |= read_missing(folder)
             values += read_values(folder)
             table = pq.ParquetFile(folder / PER_TEXT).read()
             per_text |= {name: table.column(name).to_numpy() for name in table.column_names if name != "row"}
-    missing: dict[str, str] = {}
     for one in plan.missing:
-        why = one.why or next((lost[key] for key in one.unless if key in lost), None)
+        why = one.why or next((lost[key] for key in one.by if key in lost), None)
         if why:
             missing[one.measure] = why
     folder = store.checked(data.stage.name, data.key)

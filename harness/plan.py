@@ -66,7 +66,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class MissingMeasure:
-    """A measure of one dataset that cannot be taken: `why`, or by whichever of the jobs `unless` fails."""
+    """A measure of one dataset that cannot be taken: `why`, or, if one of the jobs `by` fails or says so, by it."""
 
     task: str
     generator: str
@@ -75,7 +75,7 @@ class MissingMeasure:
     signature: str
     measure: str
     why: str = ""
-    unless: tuple[str, ...] = ()
+    by: tuple[str, ...] = ()
 
 
 @dataclass
@@ -352,14 +352,14 @@ def _measure_job(plan: Plan, data: _Data, names: tuple[str, ...], models: frozen
         with_.oracle if "oracle" in models else None,
     )
     job = plan.add(stage_of, inputs, optional=bool(models))
-    for name in names if models and common is None else ():
-        _note_missing(plan, data, name, unless=(job.key,))
+    for name in names if common is None else ():
+        _note_missing(plan, data, name, by=(job.key,))
     return job
 
 
-def _note_missing(plan: Plan, data: _Data, name: str, why: str = "", unless: tuple[str, ...] = ()) -> None:
+def _note_missing(plan: Plan, data: _Data, name: str, why: str = "", by: tuple[str, ...] = ()) -> None:
     text = _signature(data.task, gen=data.signature, n=data.size, seed=data.seed, data=data.sha)
-    plan.missing.append(MissingMeasure(data.task.name, data.generator, data.size, data.seed, text, name, why, unless))
+    plan.missing.append(MissingMeasure(data.task.name, data.generator, data.size, data.seed, text, name, why, by))
 
 
 def _student_cells(plan: Plan, data: _Data) -> None:

@@ -1,6 +1,6 @@
 """The tidy long table of a run: a row per number, with its cell, stage, tier, interval and artifact."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ import numpy as np
 from harness.files import write_atomic
 from harness.plan import Cell, Plan
 from harness.quality.measures import MEASURES
-from harness.scoring.scores import aggregate_answer_seeds, aggregate_seeds
+from harness.scoring.scores import aggregate_answer_seeds, aggregate_seeds, without_leaked
 from harness.stages.base import VALUES, read_values
+from harness.stages.measure import read_missing, read_test_rows
 from harness.stages.score import PREDICTIONS, read_scores
 from harness.store import Store
 from harness.values import Value
@@ -66,14 +67,23 @@ def result_rows(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> lis
             values = read_values(store.checked(stage, key, VALUES))
             for row in _rows_of(plan.board.name, cell, stage, key, values):
                 rows.setdefault((row.task, row.generator, row.size, row.student, row.seed, stage, row.measure), row)
-    return [*rows.values(), *_not_available(plan, lost), *_over_seeds(plan, store, missing)]
+    return [*rows.values(), *_not_available(plan, store, lost), *_over_seeds(plan, store, missing)]
 
 
-def _not_available(plan: Plan, lost: Mapping[str, str | None]) -> list[ResultRow]:
+def _leaked_rows(cell: Cell, store: Store, missing: Set[str]) -> list[int]:
+    """The test rows of which the cell's synthetic dataset holds a copy, exact or near, where leakage was measured."""
+    keys = [key for stage, key in cell.jobs if stage == "measure" and key not in missing]
+    return [row for key in keys for row in read_test_rows(store.checked("measure", key)).get("leakage", ())]
+
+
+def _not_available(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> list[ResultRow]:
     """A row for every measure of a dataset that could not be taken."""
     rows = []
     for one in plan.missing:
-        why = one.why or next((lost[key] or "what it reads is missing" for key in one.unless if key in lost), "")
+        why = one.why or next((lost[key] or "what it reads is missing" for key in one.by if key in lost), "")
+        for key in one.by:
+            if key not in lost:
+                why = why or read_missing(store.checked("measure", key)).get(one.measure, "")
         if why:
             tier = MEASURES[one.measure].tier
             place = (plan.board.name, one.task, one.generator, one.size, "", str(one.seed), "measure")
@@ -125,12 +135,15 @@ def _over_seeds(plan: Plan, store: Store, missing: set[str]) -> list[ResultRow]:
             continue
         folders = [store.checked(*job, VALUES, PREDICTIONS) for job in jobs]
         first = cells[0]
+        leaked = sorted({row for cell in cells for row in _leaked_rows(cell, store, missing)})
         if families[first.task] == "extractive-qa":
             exact, f1 = (np.stack([read_scores(folder, name) for folder in folders]) for name in ("exact_match", "f1"))
             values = aggregate_answer_seeds(exact, f1)
+            values += without_leaked({"exact_match": exact, "f1": f1}, leaked)
         else:
             correct = np.stack([read_scores(folder, "correct") for folder in folders])
             values = aggregate_seeds(correct, [read_values(folder) for folder in folders])
+            values += without_leaked({"accuracy": correct}, leaked)
         seeds = ",".join(str(cell.seed) for cell in cells if cell.seed is not None)
         parts = [part for part in first.signature.split("|") if not part.startswith(("seed:", "data:"))]
         signature = "|".join([*parts[:-1], *([f"seeds:{seeds}"] if seeds else []), parts[-1]])

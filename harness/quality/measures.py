@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,21 +29,29 @@ def measure_all(names: Sequence[str], rows: Rows, report: Callable[[str], None] 
     """Take the named measures of a dataset, in the order of `names`; a repeated name counts once.
 
     A value that is undefined for these rows (Distinct-4 where no text has four words) is left out, since no number
-    stands for it. `report` is called with each measure's name before it is taken.
+    stands for it; a measure that cannot be taken of these rows (a label with too few of them) is among the `missing`
+    and keeps no other from being taken. `report` is called with each measure's name before it is taken.
 
     Raises:
         HarnessError: an unknown name, an input that a named measure needs and that is missing, labels that do not match
-            the texts in number, and what the measures themselves raise.
+            the texts in number.
     """
     measures = _checked(names, rows)
     values: list[Value] = []
     per_text: dict[str, NDArray[np.float64]] = {}
+    missing: dict[str, str] = {}
+    test_rows: dict[str, Sequence[int]] = {}
     for measure in measures:
         report(measure.name)
-        found = measure.function(rows)
+        try:
+            found = measure.function(rows)
+        except HarnessError as error:
+            missing[measure.name] = str(error)
+            continue
         values += found.values
         per_text |= found.per_text
-    return Measured([value for value in values if not math.isnan(value.value)], per_text)
+        test_rows |= found.test_rows
+    return Measured([value for value in values if not math.isnan(value.value)], per_text, missing, test_rows)
 
 
 def measure_at(
@@ -55,7 +64,7 @@ def measure_at(
     draw, and has no interval from one.
 
     Raises:
-        HarnessError: as `measure_all`; the dataset has fewer rows.
+        HarnessError: as `measure_all`; the dataset has fewer rows. What cannot be taken of so few is left out.
     """
     measures = [measure for measure in _checked(names, rows) if measure.sized]
     if size > len(rows.texts):
@@ -63,7 +72,8 @@ def measure_at(
     values: list[Value] = []
     for measure in measures:
         report(f"{measure.name} at {size:,} rows")
-        values += _at_common_size(measure, rows, size)
+        with suppress(HarnessError):
+            values += _at_common_size(measure, rows, size)
     return [value for value in values if not math.isnan(value.value)]
 
 

@@ -122,11 +122,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Measured:
-    """The numbers of a measure, and its scores text by text where it has them: float64 [n_texts] by name, NaN where
-    a text has none."""
+    """The numbers of measures. `per_text`: their scores text by text where they have them, float64 [n_texts] by name,
+    NaN where a text has none. `missing`: the measures that cannot be taken of these rows, and why. `test_rows`: rows of
+    the real test split that a measure points at, by name, from 0."""
 
     values: list[Value]
     per_text: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    test_rows: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

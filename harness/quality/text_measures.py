@@ -170,7 +170,7 @@ def _leakage(rows: Rows) -> Measured:
     found = leakage(rows.texts, rows.test_texts or ())
     values = [
         Value(f"leakage_{kind}_{what}", number, unit, "real-text")
-        for kind, overlap in (("exact", found.exact), ("normalised", found.normalised))
+        for kind, overlap in (("exact", found.exact), ("normalised", found.normalised), ("near", found.near))
         for what, number, unit in (
             ("rows", float(overlap.rows), "rows"),
             ("share", overlap.share, "fraction"),
@@ -206,5 +206,5 @@ TEXT_MEASURES = (
     Measure("truncated", "unreferenced", "v1", _truncated, uses=frozenset({"finish_reasons"})),
     Measure("prompt_echo", "unreferenced", f"v1+{NORMALISE_V1}", _prompt_echo, frozenset({"contexts"})),
     Measure("language", "unreferenced", "v1", _language, library="lingua", extra="language"),
-    Measure("leakage", "real-text", f"v1+{NORMALISE_V1}", _leakage, frozenset({"test_texts"})),
+    Measure("leakage", "real-text", f"v2+{NORMALISE_V1}+8-grams.v1", _leakage, frozenset({"test_texts"})),
 )

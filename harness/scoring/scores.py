@@ -16,15 +16,17 @@ Fractions of 1, tier real-label, 95 % intervals. What an interval is about follo
 | `macro_f1`                     | mean over seeds, none                                                  |
 | `macro_f1.seeds`, `.seed_sd`   | as for accuracy                                                        |
 | `exact_match`, `f1`            | and their `.items`, `.seeds`, `.seed_sd`: as for accuracy              |
+| `<metric>.without_leaked`      | without the test rows that leaked into the training rows: items, seeds |
 
 Where a spread cannot be known the bounds are empty, never equal: with one seed that is so for every interval
 that speaks of seeds, and the `.seed_sd` rows are absent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from harness.scoring.leaked import scores_without_leaked
 from harness.scoring.metrics import BoolArray, FloatArray, IntArray, accuracy, confusion_matrix, encode, macro_f1
 from harness.scoring.statistics import (
     Interval,
@@ -97,6 +99,21 @@ def aggregate_answer_seeds(exact: BoolArray, f1: FloatArray) -> list[Value]:
     """
     _check_answers(exact, f1)
     return [*_crossed_rows("exact_match", exact), *_crossed_rows("f1", f1)]
+
+
+def without_leaked(scores: Mapping[str, BoolArray | FloatArray], leaked: Sequence[int]) -> list[Value]:
+    """`<metric>.without_leaked` of one cell, from its scores `[seeds, items]` by metric: see `scores_without_leaked`.
+
+    `leaked`: the items of which the training rows of any seed hold a copy. Nothing where there is none, or no other.
+    """
+    if not leaked:
+        return []
+    found = {metric: scores_without_leaked(of_metric, leaked).remaining for metric, of_metric in scores.items()}
+    return [
+        _fraction(f"{metric}.without_leaked", score.value, score.interval)
+        for metric, score in found.items()
+        if score is not None
+    ]
 
 
 def _check_answers(exact: BoolArray, f1: FloatArray) -> None:

@@ -112,7 +112,7 @@ def item_interval_of_seed_mean(scores: BoolArray | FloatArray, level: float = 0.
 
     Raises ValueError unless `scores` is a non-empty matrix of booleans or of numbers in 0 … 1.
     """
-    _check_scores(scores)
+    check_scores(scores)
     low, high = _wilson_bounds(float(scores.mean()), _item_ratio(scores, level))
     return Interval(low, high, level, "wilson-clustered")
 
@@ -134,7 +134,7 @@ def combined_interval(scores: BoolArray | FloatArray, level: float = 0.95) -> In
     None for one seed, which cannot show the spread of seeds. Raises ValueError unless `scores` is a non-empty
     matrix of booleans or of numbers in 0 … 1.
     """
-    _check_scores(scores)
+    check_scores(scores)
     per_seed: FloatArray = scores.mean(axis=1)
     if per_seed.size == 1:
         return None
@@ -201,7 +201,8 @@ def _t_quantile(level: float, degrees_of_freedom: int) -> float:
     return float(stdtrit(degrees_of_freedom, (1 + level) / 2))
 
 
-def _check_scores(scores: BoolArray | FloatArray) -> None:
+def check_scores(scores: BoolArray | FloatArray) -> None:
+    """Raises ValueError unless `scores` is a non-empty matrix of booleans or of numbers in 0 … 1."""
     numbers = scores.dtype == np.bool_ or (scores.dtype == np.float64 and np.all((scores >= 0) & (scores <= 1)))
     if scores.ndim != 2 or scores.size == 0 or not numbers:
         raise ValueError(

@@ -1,11 +1,13 @@
 """Stage `measure`: the quality of a synthetic dataset's text and labels."""
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.data.examples import Examples
 from harness.data.real import RealTask
 from harness.errors import HarnessError
+from harness.files import write_json
 from harness.generators.locate import ModelPlace
 from harness.quality.measures import MEASURES, measure_all, measure_at
 from harness.quality.rows import Need, Oracle, Rows, TokenLosses
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 DATA_INPUT, EMBEDDINGS_INPUT, REAL_INPUT = "data", "embeddings", "real embeddings"
 ORACLE_INPUT, ORACLE_SCORE_INPUT = "oracle", "oracle score"
-PER_TEXT = "per_text.parquet"
+PER_TEXT, MISSING, TEST_ROWS = "per_text.parquet", "missing.json", "test_rows.json"
 
 ORACLE_ROWS = 10_000
 """How many rows an oracle is asked about at most, as in the paper."""
@@ -104,6 +106,8 @@ class Measure:
             found = measure_all(self.measures, rows, report)
             write_values(io.out, found.values)
             _write_per_text(io.out / PER_TEXT, found.per_text, len(rows.texts))
+            write_json(io.out / MISSING, dict(found.missing))
+            write_json(io.out / TEST_ROWS, {name: list(rows) for name, rows in found.test_rows.items()})
         return Record(gold=gold)
 
     def _rows(self, io: StageIO, data: Examples) -> tuple[Rows, list[str]]:
@@ -176,6 +180,22 @@ def _ask(config: StudentConfig, io: StageIO, data: Examples, labels: tuple[str, 
     probabilities = config.load(io.inputs[ORACLE_INPUT]).predict_proba(data.take(chosen.tolist()).without_gold())
     correct = read_scores(io.inputs[ORACLE_SCORE_INPUT], "correct")
     return Oracle(config.name, chosen, probabilities, int(correct.sum()), len(correct))
+
+
+def read_missing(folder: "Path") -> dict[str, str]:
+    """The measures that could not be taken of a dataset's rows, and why."""
+    return _read(folder / MISSING)
+
+
+def read_test_rows(folder: "Path") -> dict[str, list[int]]:
+    """Rows of the real test split that measures point at, by name: `leakage`, of which the dataset holds a copy."""
+    return _read(folder / TEST_ROWS)
+
+
+def _read(path: "Path") -> dict[str, Any]:
+    # At a common size there is neither file: what is said of the whole dataset is said once.
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
 
 
 def _write_per_text(path: "Path", scores: "Any", texts: int) -> None:

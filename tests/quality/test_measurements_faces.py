@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import harness.quality.measurements
 from harness.quality.measures import MEASURES, measure_all
-from harness.quality.rows import Rows, TokenLosses
+from harness.quality.rows import Oracle, Rows, TokenLosses
 
 FOLDER = Path(harness.quality.measurements.__path__[0])
 TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, really good"]
@@ -40,6 +41,9 @@ ROWS = Rows(
     real_embeddings=np.array(REAL_EMBEDDINGS, np.float32),
     losses=TokenLosses("a PLM", np.array(LOSSES), np.array(TOKENS), np.array(BYTES)),
 )
+ORACLE = [[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]
+ROWS = replace(ROWS, oracle=Oracle("an oracle", np.arange(4), np.array(ORACLE), 9, 10))
+ROWS_OF = {"label_errors": Rows(TEXTS * 3, LABEL_NAMES, LABELS * 3)}  # five of each label, for its folds
 
 CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "self_bleu": ("SelfBleu", {"data": TEXTS}),
@@ -69,6 +73,11 @@ CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
         "GeneratorLogProbability",
         {"data": TEXTS, "log_probabilities": LOG_PROBABILITIES, "generated_tokens": GENERATED_TOKENS},
     ),
+    "oracle_agreement": (
+        "OracleAgreement",
+        {"data": LABELS, "label_names": LABEL_NAMES, "probabilities": ORACLE, "right": 9, "items": 10},
+    ),
+    "label_errors": ("LabelErrors", {"data": TEXTS * 3, "labels": LABELS * 3, "label_names": LABEL_NAMES}),
 }
 
 PROGRAM = """
@@ -134,7 +143,7 @@ def test_every_measure_of_the_registry_has_a_face() -> None:
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_face_gives_the_harness_own_numbers_by_class_and_by_path(name: str, faces: dict[str, dict[str, Any]]) -> None:
-    values = measure_all([name], ROWS).values
+    values = measure_all([name], ROWS_OF.get(name, ROWS)).values
     expected = {value.measure: value.value for value in values}
     assert faces[name]["by_class"] == faces[name]["by_path"] == expected
 

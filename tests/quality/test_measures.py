@@ -9,7 +9,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.quality.measures import DEFAULT_MEASURES, MEASURES, measure_all, measure_at
-from harness.quality.rows import Rows, TokenLosses
+from harness.quality.rows import Oracle, Rows, TokenLosses
 from harness.values import Value
 
 TEXTS = ["a good film , really good", "a bad film", "a bad film", "A good film, really good"]
@@ -31,6 +31,9 @@ ROWS = Rows(
     real_embeddings=np.eye(3, dtype=np.float32)[[0, 0, 1, 2]],
     losses=TokenLosses("a PLM", np.log([4.0, 2.0, 2.0, np.nan]), np.array([2, 1, 1, 0]), np.array([4, 2, 2, 0])),
 )
+ORACLE = [[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]
+ROWS = replace(ROWS, oracle=Oracle("an oracle", np.arange(4), np.array(ORACLE), 9, 10))
+ROWS_OF = {"label_errors": Rows(TEXTS * 3, LABEL_NAMES, LABELS * 3)}  # five of each label, for its folds
 
 
 def by_name(names: list[str]) -> dict[str, Value]:
@@ -60,6 +63,8 @@ def test_the_registry_keeps_its_order_because_reports_show_it() -> None:
         "frechet",
         "perplexity",
         "generator_log_probability",
+        "oracle_agreement",
+        "label_errors",
     ]
     assert all(name == measure.name for name, measure in MEASURES.items())
     assert set(DEFAULT_MEASURES) <= set(MEASURES)
@@ -76,7 +81,7 @@ def test_names_tiers_and_versions_can_be_read_without_loading_numpy() -> None:
 
 def test_every_number_has_the_tier_of_its_measure_and_is_plain_json() -> None:
     for name, measure in MEASURES.items():
-        values = by_name([name]).values()
+        values = measure_all([name], ROWS_OF.get(name, ROWS)).values
         assert {value.tier for value in values} == {measure.tier}
         json.dumps([value.as_dict() for value in values], allow_nan=False)
 
@@ -92,10 +97,10 @@ def test_names_and_units_are_those_that_reports_and_boards_refer_to() -> None:
         "label_share.negative": "fraction",
         "label_share.positive": "fraction",
         "label_entropy": "fraction",
-        **{f"leakage_{kind}_rows": "rows" for kind in ("exact", "normalised")},
-        **{f"leakage_{kind}_share": "fraction" for kind in ("exact", "normalised")},
-        **{f"leakage_{kind}_test_rows": "rows" for kind in ("exact", "normalised")},
-        **{f"leakage_{kind}_test_share": "fraction" for kind in ("exact", "normalised")},
+        **{f"leakage_{kind}_rows": "rows" for kind in ("exact", "normalised", "near")},
+        **{f"leakage_{kind}_share": "fraction" for kind in ("exact", "normalised", "near")},
+        **{f"leakage_{kind}_test_rows": "rows" for kind in ("exact", "normalised", "near")},
+        **{f"leakage_{kind}_test_share": "fraction" for kind in ("exact", "normalised", "near")},
     }
 
 
@@ -178,8 +183,12 @@ def test_vendi_of_many_rows_says_of_how_many_it_is_and_is_not_taken_at_two_sizes
 
 
 def test_scores_text_by_text_come_with_the_measures_that_have_them() -> None:
-    scores = measure_all([name for name in MEASURES if name != "language"], ROWS).per_text
-    assert set(scores) == {
+    found = measure_all([name for name in MEASURES if name != "language"], ROWS)
+    assert set(found.missing) == {"label_errors"}, "two rows of a label make no five folds, which keeps no other back"
+    scores = {*found.per_text, *measure_all(["label_errors"], ROWS_OF["label_errors"]).per_text}
+    assert scores == {
+        "oracle_agreement",
+        "self_confidence",
         "embedding_nearest_distance",
         "embedding_typicality",
         "perplexity",
@@ -192,7 +201,7 @@ def test_scores_text_by_text_come_with_the_measures_that_have_them() -> None:
         "no_final_mark",
         "prompt_echo",
     }
-    assert all(len(of_texts) == len(TEXTS) for of_texts in scores.values())
+    assert all(len(of_texts) == len(TEXTS) for of_texts in found.per_text.values())
 
 
 def test_measures_come_in_the_order_asked_for_and_a_repeated_name_counts_once() -> None:

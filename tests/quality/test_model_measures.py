@@ -1,12 +1,12 @@
 """The measures by models as the registry takes them: names, intervals, scores by text, and inputs refused."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from harness.errors import HarnessError
 from harness.quality.measures import measure_all, measure_at
 from harness.quality.rows import Rows, TokenLosses
 
@@ -80,22 +80,23 @@ def test_at_a_common_size_embeddings_follow_their_texts() -> None:
     assert "perplexity@20" not in found, "a mean does not depend on how many texts there are"
 
 
+def refusal(name: str, **other: Any) -> str:
+    return measure_all([name], replace(ROWS, **other)).missing[name]
+
+
 @pytest.mark.parametrize("name", ["vendi_embeddings", "embedding_distances", "mauve", "frechet"])
 def test_embeddings_of_other_lengths_or_numbers_are_refused(name: str) -> None:
     assert ROWS.embeddings is not None and ROWS.real_embeddings is not None
-    with pytest.raises(HarnessError, match=r"expected embeddings as a matrix with a row of unit length"):
-        measure_all([name], replace(ROWS, embeddings=2 * ROWS.embeddings))
-    with pytest.raises(HarnessError, match="one embedding per text; found 60 texts and 59"):
-        measure_all([name], replace(ROWS, embeddings=ROWS.embeddings[1:]))
+    unit_length = "expected embeddings as a matrix with a row of unit length"
+    assert unit_length in refusal(name, embeddings=2 * ROWS.embeddings)
+    assert "one embedding per text; found 60 texts and 59" in refusal(name, embeddings=ROWS.embeddings[1:])
     if name in ("mauve", "frechet"):
-        with pytest.raises(HarnessError, match="expected embeddings of real texts as a matrix"):
-            measure_all([name], replace(ROWS, real_embeddings=ROWS.real_embeddings * np.nan))
+        no_numbers = ROWS.real_embeddings * np.nan
+        assert "expected embeddings of real texts as a matrix" in refusal(name, real_embeddings=no_numbers)
 
 
 def test_losses_and_log_probabilities_of_other_rows_are_refused() -> None:
-    with pytest.raises(HarnessError, match="one loss per text; found 59 texts and 60"):
-        measure_all(["perplexity"], replace(ROWS, texts=ROWS.texts[1:]))
-    with pytest.raises(HarnessError, match="one log-probability per text"):
-        measure_all(["generator_log_probability"], replace(ROWS, log_probabilities=np.zeros(59)))
-    with pytest.raises(HarnessError, match="needs the number of generated tokens of each row"):
-        measure_all(["generator_log_probability"], replace(ROWS, generated_tokens=None))
+    assert "one loss per text; found 59 texts and 60" in refusal("perplexity", texts=ROWS.texts[1:])
+    name = "generator_log_probability"
+    assert "one log-probability per text" in refusal(name, log_probabilities=np.zeros(59))
+    assert "needs the number of generated tokens of each row" in refusal(name, generated_tokens=None)

@@ -13,6 +13,7 @@ from harness.scoring import metrics_faces
 LABELS = ["negative", "neutral", "positive"]
 REFERENCES = ["positive", "negative", "negative", "positive"]
 PREDICTIONS = ["positive", "positive", "negative", "positive"]
+OTHER_PREDICTIONS = ["negative", "negative", "positive", "neutral"]
 ANSWERS = [["The Nile", "river Nile"], ["in 1912"], ["Oslo"]]
 FOUND_ANSWERS = ["nile", "1912", "Bergen"]
 
@@ -24,17 +25,24 @@ import evaluate
 del sys.modules["transformers"]
 from harness.scoring.metrics_faces.accuracy.accuracy import Accuracy
 from harness.scoring.metrics_faces.macro_f1.macro_f1 import MacroF1
+from harness.scoring.metrics_faces.mcnemar.mcnemar import McNemar
 from harness.scoring.metrics_faces.squad_f1.squad_f1 import SquadF1
 
-faces, cache, labels, references, predictions, answers, found_answers = json.loads(sys.argv[1])
+faces, cache, labels, references, predictions, other_predictions, answers, found_answers = json.loads(sys.argv[1])
 items = {"references": references, "predictions": predictions}
 found = {}
 for kind, make in {
     "class": lambda cls, name: cls(cache_dir=cache),
-    "path": lambda cls, name: evaluate.load(f"{faces}/{name}", cache_dir=cache),
+    "path": lambda cls, name: evaluate.load(
+        f"{faces}/{name}", module_type="comparison" if name == "mcnemar" else None, cache_dir=cache
+    ),
 }.items():
     accuracy, macro_f1 = make(Accuracy, "accuracy"), make(MacroF1, "macro_f1")
     found[kind] = {**accuracy.compute(**items), **macro_f1.compute(**items, labels=labels)}
+    mcnemar = make(McNemar, "mcnemar")
+    found[kind + ", two students"] = mcnemar.compute(
+        references=references, predictions1=predictions, predictions2=other_predictions
+    )
     squad_f1 = make(SquadF1, "squad_f1")
     found[kind + ", answers"] = squad_f1.compute(references=answers, predictions=found_answers)
     accuracy.add_batch(references=references[:1], predictions=predictions[:1])
@@ -54,7 +62,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What one offline process computed by class and by path, with every cache in a temporary folder."""
     folder = tmp_path_factory.mktemp("evaluate")
     arguments: list[object] = [str(metrics_faces.__path__[0]), str(folder / "metrics"), LABELS, REFERENCES, PREDICTIONS]
-    arguments += [ANSWERS, FOUND_ANSWERS]
+    arguments += [OTHER_PREDICTIONS, ANSWERS, FOUND_ANSWERS]
     offline = {
         "HF_HUB_OFFLINE": "1",
         "HF_EVALUATE_OFFLINE": "1",
@@ -84,6 +92,12 @@ def test_answers_are_scored_against_lists_of_references(found: dict[str, object]
     """`nile` is a reference without its article; `1912` shares 1 of 1 + 2 tokens: F1 2/3; `Bergen` shares none."""
     expected = {"exact_match": pytest.approx(1 / 3), "f1": pytest.approx((1 + 2 / 3 + 0) / 3)}
     assert found[f"{kind}, answers"] == expected
+
+
+@pytest.mark.parametrize("kind", ["class", "path"])
+def test_two_students_are_compared_on_the_items_that_one_of_them_got_right(found: dict[str, object], kind: str) -> None:
+    """Three only the first, one only the second: p = 2 · (1 + 4)/2⁴."""
+    assert found[f"{kind}, two students"] == {"stat": 1.0, "p": 0.625}
 
 
 @pytest.mark.parametrize("kind", ["class", "path"])

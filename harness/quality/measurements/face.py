@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 import evaluate
 
+from harness.errors import HarnessError
 from harness.quality.measures import MEASURES, measure_all
 from harness.quality.rows import Rows
 
@@ -33,4 +34,7 @@ def values_by_name(name: str, rows: Rows) -> dict[str, float]:
 
     Raises `HarnessError` as `measure_all` does.
     """
-    return {value.measure: value.value for value in measure_all([name], rows).values}
+    found = measure_all([name], rows)
+    if found.missing:
+        raise HarnessError(found.missing[name])
+    return {value.measure: value.value for value in found.values}

@@ -10,7 +10,8 @@ from harness.quality.rows import Rows
 
 DESCRIPTION = """\
 Synthetic rows that stand in the real test split, and test rows that stand in the synthetic data: character
-for character, and but for case, punctuation, spacing and Unicode form. Texts without a word never count."""
+for character, but for case, punctuation, spacing and Unicode form, and nearly: sharing half of the shorter text's
+runs of eight words. Texts without a word never count."""
 
 INPUTS = """
 Args:
@@ -18,7 +19,7 @@ Args:
     test_texts: the texts of the real test split, at least one.
 Returns:
     `leakage_<kind>_rows`, `leakage_<kind>_test_rows` (counts), `leakage_<kind>_share`,
-    `leakage_<kind>_test_share` (fractions 0..1), for the kinds `exact` and `normalised`.
+    `leakage_<kind>_test_share` (fractions 0..1), for the kinds `exact`, `normalised` and `near`.
 """
 
 
