@@ -1,6 +1,7 @@
 """Text that strangers wrote (titles, names, labels), shown where some characters would otherwise be instructions."""
 
 import re
+from html import escape
 
 from rich.text import Text
 
@@ -14,6 +15,12 @@ def in_markdown(text: str) -> str:
     Entities, not backslashes: Markdown readers disagree about a backslash before the bar of a table.
     """
     return " ".join(_LINK.sub("&#93;", text.translate(_IN_MARKDOWN)).split())
+
+
+def in_xml(text: str) -> str:
+    """Text of an element or of an attribute in HTML, XML and SVG: one line, and no character that XML cannot hold."""
+    allowed = "".join(character if character.isprintable() else " " for character in text)
+    return escape(" ".join(allowed.split()))
 
 
 def in_terminal(text: str, style: str = "") -> Text:

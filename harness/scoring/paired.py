@@ -76,7 +76,7 @@ def paired_bootstrap(
     `p_value`: twice the smaller share of resamples at or beyond 0, the observed one counted (Davison and Hinkley, 1997,
     section 4.4), so it is at least 2/(resamples + 1). Raises ValueError for scores of other items or outside 0 … 1.
     """
-    both: list[BoolArray | FloatArray] = [np.atleast_2d(first), np.atleast_2d(second)]
+    both = [scores[np.newaxis] if scores.ndim == 1 else scores for scores in (first, second)]
     for scores in both:
         check_scores(scores)
     if both[0].shape[1] != both[1].shape[1]:
