@@ -1,6 +1,7 @@
 """Student `encoder`: a pre-trained encoder from Hugging Face, fine-tuned whole with a head for the task's family.
 
-A head for sequences where there are labels, a head for spans (start and end of the answer) for extractive QA. The
+A head for sequences where there are labels (the model's own or, with `pooling: mean`, a linear one over the mean of the
+tokens' states, as sentence-transformers are trained), a head for spans (start and end) for extractive QA. The
 defaults are the paper's recipe (Ye et al., EMNLP 2022): DistilBERT, 3 epochs of batches of 32, AdamW 2e-5 that falls
 linearly to 0, weight decay 0.01, at most 128 tokens, a tenth of the rows held out to choose the epoch by; for QA
 windows of 384 tokens that share 128.
@@ -23,7 +24,7 @@ from students.training import Rows, TrainingSettings, device, hold_out, seeded, 
 if TYPE_CHECKING:
     import torch
 
-DESCRIPTION = "encoder.json"
+DESCRIPTION, HEAD = "encoder.json", "head.safetensors"
 _ADAM_EPSILON = 1e-8
 _LONGEST_ANSWER = 30
 _PREDICT_TOKENS = 4096
@@ -38,7 +39,8 @@ class Settings(TrainingSettings):
 
     `dtype` is what the products of matrices are trained in (the weights stay float32); `auto` is bfloat16 where the
     device is made for it, and a board puts in its place what that comes to.
-    `max_tokens` bounds a row with a label; `window` and `overlap` are of the windows over a context, in tokens.
+    `max_tokens` bounds a row with a label, and `pooling` is what its head sees; `window` and `overlap` are of the
+    windows over a context, in tokens.
     """
 
     model: str = Field(DISTILBERT, min_length=1)
@@ -49,6 +51,7 @@ class Settings(TrainingSettings):
     warmup: float = Field(0.0, ge=0, lt=1)
     epochs: int = Field(3, ge=1, le=1000)
     gradient_clip: float = Field(1.0, gt=0)
+    pooling: Literal["head", "mean"] = "head"
     max_tokens: int = Field(128, ge=8, le=100_000)
     window: int = Field(384, ge=32, le=100_000)
     overlap: int = Field(128, ge=0, le=100_000)
@@ -94,7 +97,7 @@ class Student:
         stream = np.random.Generator(np.random.Philox(seed))
         train_rows, held_rows = hold_out(len(examples), settings.held_out, stream)
         with seeded(seed):
-            self._network, self._tokenizer = _pretrained(self.target.pretrained, self.target)
+            self._network, self._tokenizer = _pretrained(self.target.pretrained, self.target, settings.pooling)
             self._network.to(device())
             encode = self._encode_spans if self.target.family == "extractive-qa" else self._encode_labelled
             rows, targets = encode(examples, train_rows)
@@ -252,8 +255,16 @@ class Student:
         return {"total": total, "without_embedding": total - sum(tables.values())}
 
     def save(self, folder: Path) -> None:
+        from safetensors.torch import save_model
+
+        from students.pooled import MeanPooled
+
+        network = self._network
         with quiet():
-            self._network.save_pretrained(folder)
+            if isinstance(network, MeanPooled):
+                save_model(network.classifier, str(folder / HEAD))
+                network = network.encoder
+            network.save_pretrained(folder)
             self._tokenizer.save_pretrained(folder)
         described = {
             "settings": self.settings.model_dump(exclude={"model", "revision"}),  # the weights are here
@@ -264,24 +275,36 @@ class Student:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
+        from safetensors.torch import load_model
+
+        from students.pooled import MeanPooled
+
         described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         target = Target(described["family"], tuple(described["labels"]), ModelPlace(str(folder), None, "", None))
         student = cls(Settings(**described["settings"]), target)
-        network, student._tokenizer = _pretrained(ModelPlace(str(folder), None, "", None), target)
+        place = ModelPlace(str(folder), None, "", None)
+        network, student._tokenizer = _pretrained(place, target, student.settings.pooling)
+        if isinstance(network, MeanPooled):
+            load_model(network.classifier, folder / HEAD)
         student._network = network.to(device()).eval()
         return student
 
 
-def _pretrained(place: ModelPlace, target: Target) -> tuple[Any, Any]:
+def _pretrained(place: ModelPlace, target: Target, pooling: str) -> tuple[Any, Any]:
     """Network (float32, on the CPU) and tokenizer; what the files lack of the head is drawn by torch's random stream.
 
     Raises:
         ValueError: the files cannot be read, or lack weights of the encoder itself.
     """
-    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+    from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    from students.pooled import MeanPooled
 
     # On a CPU the fused attention is the slower one in training: with dropout it has no kernel of its own there.
     options: dict[str, Any] = {"attn_implementation": "eager"} if device() == "cpu" else {}
+    if pooling == "mean" and target.family != "extractive-qa":
+        encoder, tokenizer = load_encoder(place, AutoModel, **options)
+        return MeanPooled(encoder, len(target.labels)), tokenizer
     options["ignore_mismatched_sizes"] = True  # a head for other labels
     if target.family == "extractive-qa":
         return load_encoder(place, AutoModelForQuestionAnswering, **options)

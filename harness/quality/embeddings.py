@@ -59,6 +59,8 @@ def embed(
     import torch
     from transformers import AutoModel
 
+    from students.pooled import mean_of_tokens
+
     usage = _usage(place)
     try:
         network, tokenizer = load_encoder(place, AutoModel)
@@ -82,7 +84,9 @@ def embed(
                 name: torch.from_numpy(array).to(device())
                 for name, array in rows.take(batch).batch(tokenizer.pad_token_id).items()
             }
-            pooled = _pooled(network(**inputs).last_hidden_state, inputs["attention_mask"], usage.pooling)
+            states = network(**inputs).last_hidden_state
+            first = usage.pooling == "cls"
+            pooled = states[:, 0] if first else mean_of_tokens(states, inputs["attention_mask"])
             found[batch] = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
             done += len(batch)
             report(done, len(distinct), "texts")
@@ -95,14 +99,6 @@ def embed(
         )
     number = {text: index for index, text in enumerate(distinct)}
     return found[[number[text] for text in texts]]
-
-
-def _pooled(states: Any, mask: Any, pooling: Literal["mean", "cls"]) -> Any:
-    """States [rows, tokens, d] and mask [rows, tokens] to [rows, d]."""
-    if pooling == "cls":
-        return states[:, 0]
-    weights = mask[:, :, None].to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1)
 
 
 def _usage(place: ModelPlace) -> _Usage:

@@ -111,6 +111,7 @@ def test_the_defaults_are_the_papers_recipe() -> None:
         "epochs": 3,
         "patience": 5,
         "gradient_clip": 1.0,
+        "pooling": "head",
         "held_out": 0.1,
         "learning_rate": 2e-5,
         "weight_decay": 0.01,
@@ -190,6 +191,28 @@ def test_the_loss_is_the_one_that_transformers_computes(family: Family, place: M
         torch.testing.assert_close(
             _cross_entropy(student._scores(rows.take(same)), targets[same]), student._network(**batch).loss
         )
+
+
+@both
+@pytest.mark.parametrize("family", FAMILIES[:2])
+def test_with_mean_pooling_the_head_is_linear_in_the_mean_of_the_tokens_states(
+    family: Family, place: ModelPlace, tmp_path: Path
+) -> None:
+    student, _ = train(family, place, settings=QUICK.model_copy(update={"pooling": "mean"}))
+    test = toy(family, 40, seed=2)
+    assert right(student, test) > 0.9
+    student.save(tmp_path)
+    loaded = Student.load(tmp_path)
+    assert np.array_equal(predictions(loaded, test), predictions(student, test))
+    assert loaded.parameters() == student.parameters()
+    # One row by itself, without padding, by the definition.
+    rows = student._token_rows(test.take([3]).without_gold())
+    inputs = {name: torch.from_numpy(array) for name, array in rows.batch(0).items()}
+    with torch.inference_mode():
+        states = student._network.encoder(**inputs).last_hidden_state[0].double().mean(0)
+        head = student._network.classifier
+        by_hand = (head.weight.double() @ states + head.bias.double()).softmax(0).numpy()
+    assert predictions(student, test)[3] == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_parameters_without_the_tables_are_what_is_left_of_a_model_of_no_vocabulary(bert: ModelPlace) -> None:
