@@ -50,6 +50,7 @@ def _workers(plan: Plan, chosen: Settings) -> int:
 
 def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quiet: bool) -> int:
     """`harness run`: every stage, results, leaderboard. Status 2 if a job failed; what could be made is shown."""
+    from harness.leaderboard.predictors import predictors, write_charts
     from harness.leaderboard.rank import rank
     from harness.leaderboard.render import markdown, terminal_tables
     from harness.results import result_rows, write_results
@@ -65,6 +66,8 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
         outcome = run_jobs(plan, store, shown, workers)
     rows = result_rows(plan, store, outcome.lost)
     ranked = rank(plan, rows, outcome.failures)
+    ranked.predictors = predictors(ranked, rows)
+    write_charts(ranked, out)
     write_results(rows, out)
     write_json(out / "leaderboard.json", ranked.to_json())
     write_atomic(out / "leaderboard.md", markdown(ranked).encode())

@@ -6,7 +6,7 @@ measures one correlates well by luck.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,11 @@ def correlate(
         kendall = RankCorrelation(float(tau[0]), _percentiles(of_tau, level))
         found.append(Correlation(measure, len(x), spearman, kendall))
     return found
+
+
+def strongest(correlations: Iterable[Correlation], most: int) -> list[Correlation]:
+    """Those with the largest Spearman correlation, of either sign, first."""
+    return sorted(correlations, key=lambda one: -abs(one.spearman.value) if one.spearman else 0.0)[:most]
 
 
 def rank_correlations(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:

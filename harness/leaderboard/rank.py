@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harness import __version__
+from harness.leaderboard.meta import Correlation
 from harness.plan import BASELINES, Cell, Plan
 from harness.results import ALL_SEEDS, ResultRow
 from harness.spec import Family, Size
@@ -59,6 +60,15 @@ class Entry:
         return self.mean is not None
 
 
+@dataclass(frozen=True)
+class Predictors:
+    """How the measures of the datasets go with one student's mean scores, over the entries of a family."""
+
+    family: Family
+    student: str
+    measures: list[Correlation]
+
+
 @dataclass
 class Leaderboard:
     """The entries family by family, in the order of their mean, complete ones first. `tasks`: the metric by task,
@@ -70,6 +80,7 @@ class Leaderboard:
     families: dict[str, Family]
     entries: list[Entry]
     notes: list[str]
+    predictors: list[Predictors] = field(default_factory=list)
     harness: str = __version__
     schema: int = SCHEMA
 

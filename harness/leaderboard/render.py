@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from rich.table import Table
 
 from harness.escaping import in_markdown, in_terminal
-from harness.leaderboard.rank import Entry, Leaderboard, TaskScore
+from harness.leaderboard.meta import RankCorrelation, strongest
+from harness.leaderboard.rank import Entry, Leaderboard, Predictors, TaskScore
 from harness.spec import Family
+
+_SHOWN_PREDICTORS = 10
 
 NOTE = (
     "Score in %, then the bounds of its 95 % interval over test items and seeds together (test items alone where there "
@@ -110,9 +113,37 @@ def markdown(board: Leaderboard) -> str:
             "",
         ]
     lines.append(NOTE)
+    for one in board.predictors:
+        lines += ["", *_predictors(one, len(board.by_family) > 1)]
     if board.notes:
         lines += ["", *(f"* {in_markdown(note)}" for note in board.notes)]
     return "\n".join(lines) + "\n"
+
+
+def _predictors(found: Predictors, name_family: bool) -> list[str]:
+    """The measures that go most with a student's score."""
+    family = f" ({found.family})" if name_family else ""
+    rows = [
+        _row([in_markdown(one.measure), str(one.entries), _correlation(one.spearman), _correlation(one.kendall)])
+        for one in strongest(found.measures, _SHOWN_PREDICTORS)
+    ]
+    return [
+        f"## Which measure of the data goes with the score of {in_markdown(found.student)}?{family}",
+        "",
+        _row(["measure", "entries", "Spearman", "Kendall"]),
+        _row(["---"] * 4),
+        *rows,
+        "",
+        f"The {len(rows)} strongest of {len(found.measures)}, each with a 95 % bootstrap interval over the entries: with "
+        "so many measures and so few entries, some are strong by luck.",
+    ]
+
+
+def _correlation(found: RankCorrelation | None) -> str:
+    if found is None:
+        return "–"
+    bounds = f" [{found.interval.low:+.2f}, {found.interval.high:+.2f}]" if found.interval else ""
+    return f"{found.value:+.2f}{bounds}"
 
 
 def _row(cells: Iterable[str]) -> str:
