@@ -20,9 +20,7 @@ def predictors(board: Leaderboard, rows: Iterable[ResultRow]) -> list[Predictors
     Over the ranked entries that have a mean; nothing where they are fewer than `MIN_ENTRIES`. Measures that depend on
     the number of rows are those at the common size. The spread of an entry's seeds counts as noise of its score.
     """
-    units = {
-        row.measure.partition("@")[0]: row.unit for row in rows if row.stage == "measure" and row.value is not None
-    }
+    units = {row.measure.partition("@")[0]: row.unit for row in rows if row.stage == "measure"}
     found = []
     for family, entries in board.by_family.items():
         for student in dict.fromkeys(entry.student for entry in entries if not entry.baseline):

@@ -134,8 +134,8 @@ def _predictors(found: Predictors, name_family: bool) -> list[str]:
         _row(["---"] * 4),
         *rows,
         "",
-        f"The {len(rows)} strongest of {len(found.measures)}, each with a 95 % bootstrap interval over the entries: with "
-        "so many measures and so few entries, some are strong by luck.",
+        f"The {len(rows)} strongest of {len(found.measures)}, each with a 95 % bootstrap interval over the entries: "
+        "with so many measures and so few entries, some are strong by luck.",
     ]
 
 
