@@ -97,6 +97,8 @@ def report_of(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> DataR
     """What the jobs of a measured file have found; `lost`: the jobs without an artifact, and why."""
     import pyarrow.parquet as pq
 
+    from harness.quality.near_duplicates import near_duplicates
+
     task, board = plan.board.tasks[0], plan.board
     values: list[Value] = []
     missing: dict[str, str] = {}
@@ -115,6 +117,7 @@ def report_of(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> DataR
             missing[one.measure] = why
     folder = store.checked(data.stage.name, data.key)
     rows = read_synthetic(folder, task.spec.family, labelled=bool(task.spec.labels))
+    texts = rows.measured(task.spec.family)
     contexts = {"text-classification": None, "text-pair-classification": rows.text, "extractive-qa": rows.context}
     source_rows = pq.ParquetFile(folder / DATA).read(columns=["source_row"]).column("source_row").to_pylist()
     return DataReport(
@@ -124,12 +127,13 @@ def report_of(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> DataR
         values=values,
         missing=missing,
         per_text=per_text,
-        texts=rows.measured(task.spec.family),
+        texts=texts,
         labels=rows.label or None,
         label_names=task.spec.labels,
         contexts=contexts[task.spec.family],
         source_rows=source_rows,
         made_with=_made_with(plan),
+        clusters=near_duplicates(texts).clusters() if "near_duplicates" in board.measures else None,
     )
 
 

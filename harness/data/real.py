@@ -25,7 +25,7 @@ FAMILY_COLUMNS: dict[Family, tuple[Column, ...]] = {
 }
 """What the rows of a family hold."""
 
-REAL_TEXTS = 5000
+REAL_TEXTS = 2000
 """How many real texts a dataset is compared with at most."""
 
 MIN_SENTENCE_WORDS = 5

@@ -28,7 +28,7 @@ def _oracle_agreement(rows: Rows) -> Measured:
         Value("oracle_kappa", found.kappa, "kappa", "real-label"),
         share("oracle_ceiling", rows.oracle.right, rows.oracle.items),
     ]
-    return Measured(values, {"oracle_agreement": found.given})
+    return Measured(values, {"oracle_probability": found.given})
 
 
 def _label_errors(rows: Rows) -> Measured:

@@ -9,6 +9,7 @@ from harness.values import Value
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from rich.console import RenderableType
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class DataReport:
 
     `missing`: measure -> why it is not available. `per_text`: float64 [rows] by name, NaN where a text has no score.
     `source_rows`: where each row stands in the file, from 0. `made_with`: what the numbers depend on, by name (the
-    file's content, the models, the versions of the measures).
+    file's content, the models, the versions of the measures). `clusters`: rows that are near duplicates of each other,
+    each cluster as indices into `texts` (None: not looked for).
     """
 
     title: str
@@ -32,3 +34,18 @@ class DataReport:
     contexts: Sequence[str] | None
     source_rows: Sequence[int]
     made_with: Mapping[str, str]
+    clusters: Sequence[Sequence[int]] | None = None
+
+
+def terminal_report(report: DataReport) -> "list[RenderableType]":
+    """About a page for `rich` to print."""
+    from harness.quality.report_terminal import terminal_report
+
+    return terminal_report(report)
+
+
+def html_page(report: DataReport) -> str:
+    """A page of its own: one file that loads nothing, runs no script, and stays below a megabyte."""
+    from harness.quality.report_html import html_page
+
+    return html_page(report)

@@ -187,7 +187,7 @@ def test_scores_text_by_text_come_with_the_measures_that_have_them() -> None:
     assert set(found.missing) == {"label_errors"}, "two rows of a label make no five folds, which keeps no other back"
     scores = {*found.per_text, *measure_all(["label_errors"], ROWS_OF["label_errors"]).per_text}
     assert scores == {
-        "oracle_agreement",
+        "oracle_probability",
         "self_confidence",
         "embedding_nearest_distance",
         "embedding_typicality",
