@@ -43,10 +43,9 @@ def histogram_chart(bins: Histogram, unit: str, median: float, label: str) -> st
     for tick in ticks(bins):
         x = across(tick)
         anchor = "start" if x < 30 else "end" if x > _WIDTH - 30 else "middle"
-        text = percent(tick).removesuffix(".0") + " %" if unit == "fraction" else digits(tick)
         parts.append(
             f'<path class="axis" d="M{x:.1f} {floor}v4"/>'
-            f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 8}" text-anchor="{anchor}">{text}</text>'
+            f'<text class="tick" x="{x:.1f}" y="{_HEIGHT - 8}" text-anchor="{anchor}">{_tick(tick, unit)}</text>'
         )
     x = across(median)
     anchor, gap = ("end", -5) if x > _WIDTH / 2 else ("start", 5)
@@ -93,6 +92,13 @@ def ticks(bins: Histogram) -> list[float]:
     rounding = 1e-6 * step
     places = np.arange(np.ceil((first - rounding) / step), np.floor((last + rounding) / step) + 1)
     return [float(place * step) or 0.0 for place in places]  # -0.0 is no label
+
+
+def _tick(tick: float, unit: str) -> str:
+    shown = percent(tick) if unit == "fraction" else digits(tick)
+    if "." in shown and "e" not in shown:
+        shown = shown.rstrip("0").rstrip(".")
+    return f"{shown} %" if unit == "fraction" else shown
 
 
 def share_bar(share: float, low: float | None = None, high: float | None = None) -> str:

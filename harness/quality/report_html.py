@@ -42,17 +42,17 @@ _NAME = 200
 
 _CARDS = (
     "self_bleu_4",
-    "distinct_4",
     "vendi_embeddings",
     "near_duplicates",
-    "duplicates_normalised",
-    "words_median",
-    "perplexity",
-    "mauve",
     "oracle_agreement",
     "label_errors_estimated",
+    "mauve",
+    "perplexity",
     "leakage_near_test_share",
-    "leakage_normalised_test_share",
+    "words_median",
+    "distinct_4",
+    "label_entropy",
+    "duplicates_normalised",
 )
 _MAX_CARDS = 8
 """The first of `_CARDS` that the report has."""
@@ -67,13 +67,13 @@ def html_page(report: "DataReport") -> str:
         ("numbers", "Key numbers", _cards(report)),
         ("distributions", "Distributions", _histograms(report)),
         ("labels", "Labels", _labels(report)),
-        ("suspects", "Labels that look wrong", _suspects(report)),
-        ("extremes", "Texts at the extremes", _extremes(report)),
+        ("suspects", "Suspected labels", _suspects(report)),
+        ("extremes", "Extremes", _extremes(report)),
         ("clusters", "Near duplicates", _clusters(report)),
-        ("flags", "Rows with a flag", _flags(report)),
+        ("flags", "Flags", _flags(report)),
         ("measures", "All measures", "".join(map(_tier, grouped(report.values, report.missing)))),
-        ("made-with", "What the numbers depend on", _made_with(report)),
-        ("reading", "How to read this", _READING),
+        ("made-with", "Made with", _made_with(report)),
+        ("reading", "How to read", _READING),
     ]
     sections = [(name, title, body) for name, title, body in sections if body]
     style = resources.files("harness.quality").joinpath("report.css").read_text(encoding="utf-8")
@@ -143,6 +143,7 @@ def _figure(name: str, score: Score, scores: "NDArray[np.float64]") -> str:
         return ""
     median = float(np.median(scores[np.isfinite(scores)]))
     in_words = in_html(summary(scores, score.unit))
+    says = f"{score.says} {score.sides}".strip()
     names = bin_names(bins, score.unit)
     tails = [f"The {end} bar holds all of {names[index]}." for end, index in _tails(bins.below, bins.above)]
     rows = "".join(
@@ -150,7 +151,7 @@ def _figure(name: str, score: Score, scores: "NDArray[np.float64]") -> str:
         for bin_name, count in zip(names, bins.counts.tolist(), strict=True)
     )
     return (
-        f"<figure><figcaption><h3>{in_html(score.title, _NAME)}</h3><p>{in_html(score.says)}</p></figcaption>"
+        f"<figure><figcaption><h3>{in_html(score.title, _NAME)}</h3><p>{in_html(says)}</p></figcaption>"
         f"{histogram_chart(bins, score.unit, median, f'Histogram of {score.title}. {summary(scores, score.unit)}')}"
         f"<p>{in_words} {in_html(' '.join(tails))}</p>"
         f"<details><summary>The bars as numbers</summary>{_scroller('Bars of ' + score.title)}"

@@ -13,8 +13,8 @@ from harness.quality.report_words import Score, score_of, score_order
 if TYPE_CHECKING:
     from harness.quality.report import DataReport
 
-BINS = 30
-"""About so many bins per histogram."""
+BINS = 40
+"""At most about so many bins per histogram, and at least half as many where the scores allow."""
 
 _TAIL = 0.005
 """Share of the texts at either end that may be put into one bin, where they would squeeze all others together."""
@@ -99,10 +99,11 @@ def flagged(per_text: "Mapping[str, NDArray[np.float64]]") -> dict[str, NDArray[
 
 
 def lowest(scores: NDArray[np.float64], count: int, texts: Sequence[str]) -> list[int]:
-    """The rows of the `count` lowest scores, lowest first, earlier rows first among equals, each text once."""
+    """The rows of the `count` lowest scores, finite ones, lowest first; earlier rows first among equals; each text once."""
     found: dict[str, int] = {}
-    for row in np.argsort(scores, kind="stable").tolist():
-        if len(found) == count or not np.isfinite(scores[row]):
+    finite = np.flatnonzero(np.isfinite(scores))
+    for row in finite[np.argsort(scores[finite], kind="stable")].tolist():
+        if len(found) == count:
             break
         found.setdefault(texts[row], row)
     return list(found.values())

@@ -22,7 +22,8 @@ TIERS: dict[Tier | Literal["other"], tuple[str, str]] = {
 }
 """Heading and meaning of each tier, in the order of a report."""
 
-_VARIED, _CLEAN, _RIGHT, _REAL = "more varied", "cleaner", "labels more often right", "closer to real text"
+ARROWS = {"lower": "↓", "higher": "↑"}
+_VARIED, _CLEAN, _RIGHT, _REAL = "more varied", "cleaner", "truer labels", "more like real text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Family:
         if self.better is None:
             return ""
         way, sense = self.better
-        return f"{'↓' if way == 'lower' else '↑'} {way}: {sense}"
+        return f"{ARROWS[way]} {way}: {sense}"
 
 
 _FAMILIES = (
@@ -55,7 +56,7 @@ _FAMILIES = (
     Family("type_token_ratio", "Type-token ratio", "Different words over all words.", ("higher", _VARIED)),
     Family("mattr", "Moving type-token ratio", "The same within a window of fixed length.", ("higher", _VARIED)),
     Family(
-        "compression",
+        "compression_ratio",
         "Compression ratio",
         "Bytes over compressed bytes: what repeats packs well.",
         ("lower", _VARIED),
@@ -74,13 +75,13 @@ _FAMILIES = (
     ),
     Family("vendi", "Vendi score", "How many wholly different texts would be as varied.", ("higher", _VARIED)),
     Family(
-        "embedding_pairwise",
+        "embedding_pairwise_distance",
         "Distance between texts",
         "Cosine distance of the embeddings, over all pairs of rows.",
         ("higher", _VARIED),
     ),
     Family(
-        "embedding_nearest",
+        "embedding_nearest_distance",
         "Nearest neighbour",
         "Cosine distance of the embeddings to the most alike other row.",
         ("higher", _VARIED),
@@ -88,14 +89,12 @@ _FAMILIES = (
     Family("duplicates", "Duplicates", "Rows that repeat an earlier row.", ("lower", _VARIED)),
     Family("near_duplicates", "Near duplicates", "Rows that nearly repeat an earlier row.", ("lower", _VARIED)),
     Family("words", "Length", "Words per text; marks count as words."),
-    Family("lengths", "Length", "Words per text; marks count as words."),
     Family(
         "label_entropy",
         "Label balance",
         "Entropy of the label shares over its maximum: 100 % where all are equal.",
         ("higher", "more even"),
     ),
-    Family("label_balance", "Label balance", "How evenly the rows are shared among the labels."),
     Family("label_share", "Label shares", "Rows with each label over all rows."),
     Family("truncated", "Cut off", "Texts that end before they are finished.", ("lower", _CLEAN)),
     Family("prompt_echo", "Prompt echo", "Texts that only repeat what they were written about.", ("lower", _CLEAN)),
@@ -118,9 +117,7 @@ _FAMILIES = (
         "Between Gaussians fitted to the embeddings of synthetic and of real texts.",
         ("lower", _REAL),
     ),
-    Family(
-        "leakage", "Leakage", "Overlap of the rows with the real test split.", ("lower", "scores that can be trusted")
-    ),
+    Family("leakage", "Leakage", "Overlap of the rows with the real test split.", ("lower", "fairer scores")),
     Family(
         "oracle",
         "Oracle agreement",
@@ -128,7 +125,7 @@ _FAMILIES = (
         ("higher", _RIGHT),
     ),
     Family(
-        "label_error",
+        "label_errors",
         "Label errors, estimated",
         "Without gold labels: rows whose label is contradicted by a model trained on the other rows.",
         ("lower", _RIGHT),
@@ -199,7 +196,7 @@ def grouped(values: Iterable[Value], missing: Mapping[str, str]) -> list[Group]:
     ]
 
 
-_PLAIN = ("", "ratio", "perplexity", "cosine distance", "squared distance")
+_PLAIN = ("", "ratio", "kappa", "perplexity", "cosine distance", "squared distance")
 """Units that a number is written without: the measure's name or sentence says them."""
 
 
@@ -240,18 +237,22 @@ def interval(value: Value) -> str:
     """`22.8 to 23.4`, in the unit of the value; empty without."""
     if value.low is None or value.high is None:
         return ""
-    write = percent if value.unit == "fraction" else digits
-    return f"{write(value.low)} to {write(value.high)}"
+    if value.unit != "fraction":
+        return f"{digits(value.low)} to {digits(value.high)}"
+    low, high = percent(value.low), percent(value.high)
+    # A bound is no number of its own: more digits where it takes them to tell the two apart.
+    return f"{low} to {high}" if low != high else f"{100 * value.low:.3f} to {100 * value.high:.3f}"
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What texts have one by one, under `name` or `…_name`. `lowest` and `highest` say what stands at the ends of the
-    scale; `log`: shown on a logarithmic axis."""
+    """What texts have one by one, under `name` or `…_name`. `sides`: how to read a histogram; `lowest` and `highest`:
+    what stands at its ends; `log`: shown on a logarithmic axis."""
 
     name: str
     title: str
     says: str
+    sides: str
     unit: str
     lowest: str
     highest: str
@@ -259,11 +260,12 @@ class Score:
 
 
 _SCORES = (
-    Score("words", "Length", "Words per text; marks count as words.", "words", "Shortest", "Longest"),
+    Score("words", "Length", "Words per text; marks count as words.", "", "words", "Shortest", "Longest"),
     Score(
         "self_bleu_4",
         "Self-BLEU-4 of each text",
-        "Left: says what no other text says. Right: made of the others' n-grams.",
+        "How much of the text the other texts already hold.",
+        "Left: says what no other says. Right: made of the others' n-grams.",
         "fraction",
         "Most unlike the others",
         "Most repetitive",
@@ -271,7 +273,8 @@ _SCORES = (
     Score(
         "perplexity",
         "Perplexity of each text",
-        "To the scoring PLM, on a logarithmic scale. Left: predictable. Right: surprising or garbled.",
+        "How surprising the text is to the scoring PLM, on a logarithmic scale.",
+        "Left: predictable. Right: surprising or garbled.",
         "perplexity",
         "Least surprising",
         "Most surprising",
@@ -280,7 +283,8 @@ _SCORES = (
     Score(
         "nearest_distance",
         "Nearest neighbour",
-        "Cosine distance to the most alike other text. At the left edge stand paraphrases and repeats.",
+        "Cosine distance to the most alike other text.",
+        "Left: paraphrases and repeats. Right: texts on their own.",
         "cosine distance",
         "Closest to another text",
         "Furthest from any other",
@@ -288,7 +292,8 @@ _SCORES = (
     Score(
         "self_confidence",
         "Confidence in the given label",
-        "Probability of the label by a model trained on the other rows. The left edge is where labels look wrong.",
+        "Probability of the label, by a model trained on the other rows.",
+        "Left: labels that look wrong.",
         "fraction",
         "Least sure of the label",
         "Surest of the label",
@@ -296,7 +301,8 @@ _SCORES = (
     Score(
         "oracle_probability",
         "The oracle's confidence in the given label",
-        "Probability of the label by a model trained on gold labels.",
+        "Probability of the label, by a model trained on gold labels.",
+        "Left: labels that look wrong.",
         "fraction",
         "The oracle doubts most",
         "The oracle is surest",
@@ -304,7 +310,8 @@ _SCORES = (
     Score(
         "typicality",
         "Typicality",
-        "Cosine to the mean embedding. Right: the middle of the dataset. Left: its edge.",
+        "Cosine to the mean embedding.",
+        "Left: the edge of the dataset. Right: its middle.",
         "",
         "Least typical",
         "Most typical",
@@ -312,7 +319,8 @@ _SCORES = (
     Score(
         "log_probability",
         "Generator log-probability",
-        "Mean per token, by the generator itself. Right: what it found most natural to write.",
+        "How likely the generator itself found the text, on average per token.",
+        "Right: what it found most natural to write.",
         "nats per token",
         "Least likely to the generator",
         "Most likely to the generator",
@@ -320,7 +328,8 @@ _SCORES = (
     Score(
         "self_repetition",
         "Self-repetition of each text",
-        "Left: no 4-gram of another text. Right: many, of many texts.",
+        "How often the 4-grams of the text stand in other texts, on a logarithmic scale.",
+        "Left: never. Right: often.",
         "nats",
         "Least repeated",
         "Most repeated",
@@ -329,6 +338,7 @@ _SCORES = (
         "homogenisation",
         "Likeness to other texts",
         "Mean ROUGE-L with the texts that it was compared with.",
+        "Right: shares long word sequences with most.",
         "fraction",
         "Least like the others",
         "Most like the others",
@@ -339,8 +349,6 @@ _FLAGS = {
     "near_duplicate": "Nearly repeats an earlier row",
     "no_final_mark": "Has no mark at its end",
     "prompt_echo": "Repeats what it was written about",
-    "label_error": "The label looks wrong",
-    "leaked": "Stands in the real test split",
 }
 
 
@@ -350,7 +358,7 @@ def score_of(name: str) -> Score:
         if name == score.name or name.endswith(f"_{score.name}"):
             return score
     title = name.replace("_", " ")
-    return Score(name, title[:1].upper() + title[1:], "", "", "Lowest", "Highest")
+    return Score(name, title[:1].upper() + title[1:], "", "", "", "Lowest", "Highest")
 
 
 def score_order(names: Iterable[str]) -> list[str]:
