@@ -99,7 +99,7 @@ def flagged(per_text: "Mapping[str, NDArray[np.float64]]") -> dict[str, NDArray[
 
 
 def lowest(scores: NDArray[np.float64], count: int, texts: Sequence[str]) -> list[int]:
-    """The rows of the `count` lowest scores, finite ones, lowest first; earlier rows first among equals; each text once."""
+    """The rows of the `count` lowest finite scores, lowest first, then by row; each text once."""
     found: dict[str, int] = {}
     finite = np.flatnonzero(np.isfinite(scores))
     for row in finite[np.argsort(scores[finite], kind="stable")].tolist():

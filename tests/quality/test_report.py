@@ -80,7 +80,7 @@ def report(texts: list[str], **other: object) -> DataReport:
         contexts=None,
         source_rows=[row + 1000 for row in range(rows)],
         made_with={"rows": "ab" * 32},
-        clusters=[[0, 1, 2], [4, 5]],
+        clusters=[[3], [4, 5], [0, 1, 2]],
     )
     return replace(plain, **other)  # type: ignore[arg-type]
 
@@ -236,6 +236,8 @@ def test_what_strangers_wrote_is_text_and_no_more() -> None:
     assert not {"script", "img", "b", "i", "u", "bold"} & set(found.tags)
     assert "<script>title</script>" in found.text and "&lt;already&gt;" in found.text
     assert "\u202e" not in page and "\x1b" not in page and "x" * 601 not in page and "(empty)" in found.text
+    worst_last = {"self_confidence": np.arange(len(HOSTILE), 0, -1) / 100}
+    assert "[bold]markup[/bold]" in shown(replace(hostile, per_text=worst_last), 80)
     terminal = shown(hostile, 80)
     assert "\x1b" not in terminal and "\u202e" not in terminal and "[bold]<script>title</script>[/bold]" in terminal
 
