@@ -128,7 +128,7 @@ _FAMILIES = (
         ("higher", _RIGHT),
     ),
     Family(
-        "label_error",
+        "label_errors",
         "Label errors, estimated",
         "Without gold labels: rows whose label is contradicted by a model trained on the other rows.",
         ("lower", _RIGHT),
