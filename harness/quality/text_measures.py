@@ -178,7 +178,7 @@ def _leakage(rows: Rows) -> Measured:
             ("test_share", overlap.test_share, "fraction"),
         )
     ]
-    return Measured(values)
+    return Measured(values, test_rows={"leakage": found.near.test_indices})
 
 
 def drawn(measure: str, found: "OverDraws", unit: str) -> Value:
