@@ -120,6 +120,8 @@ def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json
 
 def names_data(name: str) -> bool:
     """Whether what is to be measured is a file of rows, and no board."""
+    if name in names("boards"):
+        return False
     path = named_path(name)
     return path.suffix.lower() in DATA_SUFFIXES or path.is_dir()
 

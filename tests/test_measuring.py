@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.cli import main
+from harness.commands import names_data
 from harness.errors import HarnessError
 from harness.generators.locate import locate_model
 from harness.generators.transformers_backend import TransformersGenerator
@@ -268,3 +269,10 @@ def test_a_mistake_about_a_file_is_told_in_one_message(
 def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path, capsys: Output) -> None:
     assert main(["measure", str(tmp_path / "none.jsonl")]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_board_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "mine"):
+        (tmp_path / name).mkdir()
+    assert [names_data(name) for name in ("demo", "mine", "a.csv", "board.yaml")] == [False, True, True, False]
