@@ -24,7 +24,6 @@ Need = Literal[
     "finish_reasons",
     "log_probabilities",
     "test_texts",
-    "real_texts",
     "embeddings",
     "real_embeddings",
     "losses",
@@ -38,7 +37,6 @@ NEEDS: dict[Need, str] = {
     "finish_reasons": "why the PLM stopped, row by row",
     "log_probabilities": "the log-probability and the number of generated tokens of each row",
     "test_texts": "the texts of the real test split",
-    "real_texts": "real unlabelled texts",
     "embeddings": "embeddings of the texts",
     "real_embeddings": "embeddings of real unlabelled texts",
     "losses": "the loss of each text under a scoring PLM",
@@ -79,7 +77,7 @@ class Rows:
 
     Per row [n_texts]: `labels` by name, `contexts`, `finish_reasons`, `log_probabilities` (sum over the generated
     tokens, nats; NaN where untold) with `generated_tokens`, `embeddings` float32 [n_texts, d] of unit length, `losses`.
-    Of the real data: `test_texts`, `real_texts`, `real_embeddings` [real texts, d]. `seed` drives whatever a measure
+    Of the real data: `test_texts`, `real_embeddings` [real texts, d]. `seed` drives whatever a measure
     draws at random.
     """
 
@@ -91,7 +89,6 @@ class Rows:
     log_probabilities: NDArray[np.float64] | None = None
     generated_tokens: NDArray[np.int64] | None = None
     test_texts: Sequence[str] | None = None
-    real_texts: Sequence[str] | None = None
     embeddings: NDArray[np.float32] | None = None
     real_embeddings: NDArray[np.float32] | None = None
     losses: TokenLosses | None = None
