@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.normalise import normalise
 from harness.errors import HarnessError
 from harness.scoring.metrics import FloatArray, IntArray, encode
 from harness.seeds import hash_order
@@ -45,19 +46,23 @@ class LabelErrors:
 def label_errors(texts: Sequence[str], labels: Sequence[str], label_names: Sequence[str], seed: int) -> LabelErrors:
     """Estimate the share of wrong labels `SPLITS` times, each time of another split into `FOLDS` folds.
 
+    Rows with the same text (`normalise.v1`) are in the same fold: a copy that was trained on would vouch for its label.
     Words are counted once over all texts, which looks at no label. Time: `FOLDS` · `SPLITS` regressions on 4/5 of the
     rows. Raises `HarnessError` for fewer than two labels, a label that is none of `label_names`, one of them with
-    fewer rows than there are folds, and texts without a word in common.
+    fewer different texts than there are folds, and texts without a word in common.
     """
     from students.linear import Settings, count_words, new_vectorizer
 
     codes = encode(labels, label_names)
     counts = np.bincount(codes, minlength=len(label_names))
-    if len(label_names) < 2 or counts.min() < FOLDS:
-        rows = ", ".join(f"{name} {count}" for name, count in zip(label_names, counts.tolist(), strict=True))
+    groups = np.unique([normalise(text) for text in texts], return_inverse=True)[1]
+    different = np.bincount(np.unique(np.stack([codes, groups]), axis=1)[0], minlength=len(label_names))
+    if len(label_names) < 2 or different.min() < FOLDS:
+        rows = ", ".join(f"{name} {count}" for name, count in zip(label_names, different.tolist(), strict=True))
         raise HarnessError(
-            f"label_errors splits the rows of each of at least 2 labels into {FOLDS} folds, so each needs at least "
-            f"{FOLDS} rows; found {rows or 'no label'}. Synthesise more rows or leave label_errors out of the measures."
+            f"label_errors splits the texts of each of at least 2 labels into {FOLDS} folds, so each needs at least "
+            f"{FOLDS} different ones; found {rows or 'no label'}. Synthesise more rows or leave label_errors out of "
+            "the measures."
         )
     settings = Settings()
     try:
@@ -66,7 +71,7 @@ def label_errors(texts: Sequence[str], labels: Sequence[str], label_names: Seque
         raise HarnessError(f"label_errors: {error}") from None
     shares, per_label, self_confidence = [], [], np.zeros(len(codes))
     for split in range(SPLITS):
-        folds = stratified_folds(codes, hash_order(len(codes), "label-errors", seed, split))
+        folds = stratified_folds(codes, groups, hash_order(len(codes), "label-errors", seed, split))
         probabilities = _out_of_fold(features, codes, len(label_names), folds)
         joint = calibrated_joint(confident_joint(codes, probabilities), counts)
         shares.append(1 - np.trace(joint))
@@ -76,14 +81,16 @@ def label_errors(texts: Sequence[str], labels: Sequence[str], label_names: Seque
     return LabelErrors(np.array(shares), by_label, self_confidence)
 
 
-def stratified_folds(codes: IntArray, order: Sequence[int]) -> IntArray:
-    """The fold 0 … `FOLDS` − 1 of each row: dealt out label by label, within a label in the given order of the rows, so
-    that folds differ by at most one row of a label and one row in all."""
+def stratified_folds(codes: IntArray, groups: IntArray, order: Sequence[int]) -> IntArray:
+    """The fold 0 … `FOLDS` − 1 of each row. The first row of each group in the given order is dealt out, label by
+    label, so that folds differ by at most one such row of a label and one in all; the rest of its group goes with it.
+    """
     by_order = np.asarray(order, dtype=np.int64)
-    dealt = by_order[np.argsort(codes[by_order], kind="stable")]
-    folds = np.empty(len(codes), dtype=np.int64)
-    folds[dealt] = np.arange(len(codes)) % FOLDS
-    return folds
+    first = by_order[np.sort(np.unique(groups[by_order], return_index=True)[1])]
+    dealt = first[np.argsort(codes[first], kind="stable")]
+    of_group = np.empty(int(groups.max()) + 1, dtype=np.int64)
+    of_group[groups[dealt]] = np.arange(len(dealt)) % FOLDS
+    return of_group[groups]
 
 
 def confident_joint(given: IntArray, probabilities: FloatArray) -> IntArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.data.normalise import NORMALISE_V1
 from harness.quality.rows import Measure, Measured, Rows
 from harness.values import Value
 
@@ -51,5 +52,7 @@ def _over_splits(name: str, shares: NDArray[np.float64]) -> Value:
 
 LABEL_MEASURES = (
     Measure("oracle_agreement", "real-label", "v1", _oracle_agreement, frozenset({"labels", "oracle"})),
-    Measure("label_errors", "unreferenced", "v1+linear.v1", _label_errors, frozenset({"labels"}), sized=True),
+    Measure(
+        "label_errors", "unreferenced", f"v1+linear.v1+{NORMALISE_V1}", _label_errors, frozenset({"labels"}), sized=True
+    ),
 )

@@ -111,22 +111,32 @@ def test_the_same_seed_gives_the_same_and_another_seed_other_folds() -> None:
 
 def test_folds_differ_by_at_most_one_row_of_a_label_and_one_in_all() -> None:
     codes = np.array([0] * 13 + [1] * 5 + [2] * 9)
-    folds = stratified_folds(codes, hash_order(len(codes), "a test"))
+    folds = stratified_folds(codes, np.arange(len(codes)), hash_order(len(codes), "a test"))
     assert sorted(np.bincount(folds).tolist()) == [5, 5, 5, 6, 6]
     for code in range(3):
         in_folds = np.bincount(folds[codes == code], minlength=5)
         assert in_folds.max() - in_folds.min() <= 1
 
 
-def test_labels_with_fewer_rows_than_folds_and_texts_without_common_words_are_refused() -> None:
-    texts = ["a good film"] * 14
-    with pytest.raises(HarnessError, match="at least 5 rows; found one 10, three 4, two 0"):
-        label_errors(texts, ["one"] * 10 + ["three"] * 4, NAMES, 0)
+def test_copies_of_a_text_vouch_for_no_label() -> None:
+    texts, labels, _ = separable(0.3, seed=6, count=300)
+    estimated = float(label_errors(texts, labels, NAMES, seed=1).share.mean())
+    copied = float(label_errors([*texts, *(text.upper() for text in texts)], labels * 2, NAMES, seed=1).share.mean())
+    assert estimated == pytest.approx(0.3, abs=0.03) and copied == pytest.approx(0.3, abs=0.03)
+    groups = np.tile(np.arange(300), 2)
+    folds = stratified_folds(np.zeros(600, dtype=np.int64), groups, hash_order(600, "a test"))
+    assert folds[:300].tolist() == folds[300:].tolist() and np.bincount(folds).tolist() == [120] * 5
+
+
+def test_labels_with_fewer_texts_than_folds_and_texts_without_common_words_are_refused() -> None:
+    texts = [*(f"a good film {index}" for index in range(10)), *(f"a bad film {index % 4}" for index in range(9))]
+    with pytest.raises(HarnessError, match="at least 5 different ones; found one 10, three 4, two 0"):
+        label_errors(texts, ["one"] * 10 + ["three"] * 9, NAMES, 0)
     with pytest.raises(HarnessError, match=r"at least 2 labels.*found one 14"):
-        label_errors(texts, ["one"] * 14, ["one"], 0)
+        label_errors(texts, ["one"] * 19, ["one"], 0)
     with pytest.raises(HarnessError, match="label_errors: expected words that stand in at least"):
         label_errors([f"word{index}" for index in range(10)], ["one", "two"] * 5, ["one", "two"], 0)
 
 
 def test_the_version_names_the_classifier() -> None:
-    assert MEASURES["label_errors"].version.endswith(f"linear.v{Student.VERSION}")
+    assert f"linear.v{Student.VERSION}" in MEASURES["label_errors"].version.split("+")

@@ -43,7 +43,9 @@ ROWS = Rows(
 )
 ORACLE = [[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]
 ROWS = replace(ROWS, oracle=Oracle("an oracle", np.arange(4), np.array(ORACLE), 9, 10))
-ROWS_OF = {"label_errors": Rows(TEXTS * 3, LABEL_NAMES, LABELS * 3)}  # five of each label, for its folds
+# Five different texts of each label, for its folds.
+FOLDED = [f"{text} {number}" for number in range(5) for text in TEXTS]
+ROWS_OF = {"label_errors": Rows(FOLDED, LABEL_NAMES, LABELS * 5)}
 
 CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
     "self_bleu": ("SelfBleu", {"data": TEXTS}),
@@ -77,7 +79,7 @@ CLASS_AND_INPUTS: dict[str, tuple[str, dict[str, Any]]] = {
         "OracleAgreement",
         {"data": LABELS, "label_names": LABEL_NAMES, "probabilities": ORACLE, "right": 9, "items": 10},
     ),
-    "label_errors": ("LabelErrors", {"data": TEXTS * 3, "labels": LABELS * 3, "label_names": LABEL_NAMES}),
+    "label_errors": ("LabelErrors", {"data": FOLDED, "labels": LABELS * 5, "label_names": LABEL_NAMES}),
 }
 
 PROGRAM = """

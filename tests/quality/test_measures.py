@@ -33,7 +33,9 @@ ROWS = Rows(
 )
 ORACLE = [[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]]
 ROWS = replace(ROWS, oracle=Oracle("an oracle", np.arange(4), np.array(ORACLE), 9, 10))
-ROWS_OF = {"label_errors": Rows(TEXTS * 3, LABEL_NAMES, LABELS * 3)}  # five of each label, for its folds
+# Five different texts of each label, for its folds.
+FOLDED = [f"{text} {number}" for number in range(5) for text in TEXTS]
+ROWS_OF = {"label_errors": Rows(FOLDED, LABEL_NAMES, LABELS * 5)}
 
 
 def by_name(names: list[str]) -> dict[str, Value]:
