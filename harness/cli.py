@@ -98,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_FILE_OPTIONS = ("format", "columns", "labels", "measure", "embeddings", "perplexity", "oracle", "html")
+
+
 def _add_file_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data", "how a file is read; --task is what it was written for")
     group.add_argument("--format", choices=("columns", "zerogen"), default="columns", help="zerogen: C, X and Y")
@@ -143,8 +146,12 @@ def _run_stage(arguments: argparse.Namespace) -> int:
 
     chosen = settings(arguments)
     store = _open_store(chosen)
-    if arguments.stage == "measure" and names_data(arguments.board):
-        return measure_data(arguments, chosen, store)
+    if arguments.stage == "measure":
+        if names_data(arguments.board):
+            return measure_data(arguments, chosen, store)
+        for name in _FILE_OPTIONS:
+            if getattr(arguments, name) not in ("", "columns"):
+                raise HarnessError(f"--{name} is for a file of rows; a board says in its own file what is measured")
     return run_stage(arguments.board, arguments.stage, chosen, store, as_json=arguments.json, quiet=arguments.quiet)
 
 

@@ -95,6 +95,8 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
 
 def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json: bool, quiet: bool) -> int:
     """One stage of a board with all that it reads; prints the folders of its artifacts."""
+    from harness.leaderboard.rank import not_available
+    from harness.results import missing_rows
     from harness.run import run_jobs
 
     plan = _plan(board, chosen)
@@ -110,10 +112,13 @@ def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json
     with display(sys.stderr, len(part.jobs), quiet) as shown:
         outcome = run_jobs(part, store, shown, workers)
     done = {job.stage.title: str(store.folder(stage, job.key)) for job in wanted if job.key not in outcome.lost}
+    notes = not_available(missing_rows(part, store, outcome.lost)) if stage == "measure" else []
     for title, folder in done.items():
         print(f"{title}\n  {folder}")
+    for note in notes:
+        print(note)
     if as_json:
-        print(json.dumps({"board": plan.board.name, "stage": stage, "artifacts": done}))
+        print(json.dumps({"board": plan.board.name, "stage": stage, "artifacts": done, "not_available": notes}))
     _raise_failures(outcome.failures)
     return 0
 
@@ -132,6 +137,13 @@ def measure_data(arguments: argparse.Namespace, chosen: Settings, store: Store) 
     from harness.run import run_jobs
 
     tasks = chosen.words("task")
+    for name in ("generator", "student", "size", "seed"):
+        if chosen.origins.get(name, "").startswith("flag"):
+            raise HarnessError(f"--{name} chooses a part of a board; {arguments.board} is a file of rows: leave it out")
+    if arguments.format == "zerogen" and arguments.columns:
+        raise HarnessError(
+            "--columns has no meaning with --format zerogen, whose columns are C, X and Y; leave one out"
+        )
     if len(tasks) > 1:
         raise HarnessError(f"--task: expected the one task that the data were written for, found {', '.join(tasks)}")
 

@@ -12,6 +12,10 @@ class HarnessError(Exception):
     """
 
 
+class OutOfReachError(HarnessError):
+    """A model that cannot be loaded: whoever else needs it need not try."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A short hint such as `; did you mean 'sst2'?`, or an empty string when nothing is near."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.6)

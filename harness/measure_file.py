@@ -1,14 +1,15 @@
 """`harness measure DATA`: the measures of one file, apart from any board, through the same plan, store and stages."""
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.catalogue import load_task
-from harness.data.files import read_columns
-from harness.data.real import FAMILY_COLUMNS, RealTask
+from harness.data.files import column_names, read_columns
+from harness.data.real import RealTask
 from harness.errors import HarnessError, one_of, shown
 from harness.generators.locate import ModelPlace, locate_model
 from harness.machine import automatic_dtype
@@ -140,6 +141,7 @@ def report_of(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> DataR
 def _made_with(plan: Plan) -> dict[str, str]:
     """What the numbers depend on."""
     task, with_ = plan.board.tasks[0], plan.board.measuring
+    (spec,) = (one.spec for one in plan.board.generators if isinstance(one, ReplayedGenerator))
     (data,) = (job.stage.identity()["data"] for job in plan.jobs.values() if job.stage.name == "synthesize")
     found = {"rows (SHA-256 of their content)": str(data)}
     if task.has("test"):
@@ -149,6 +151,9 @@ def _made_with(plan: Plan) -> dict[str, str]:
             found[name] = place.identity
     if with_.oracle is not None:
         found["oracle"] = with_.oracle.signature
+    labels = {str(value): name for value, name in spec.labels.items() if str(value) != name}
+    if labels:
+        found["labels"] = ", ".join(f"{name}: {value}" for value, name in labels.items())
     versions = ", ".join(f"{name} {MEASURES[name].version}" for name in plan.board.measures)
     return {**found, "measures": versions}
 
@@ -191,12 +196,10 @@ def _task_of(file: FileToMeasure) -> tuple[Task, dict[str | int, str]]:
     names: dict[str | int, str] = {}
     if labelled:
         column = "Y" if file.format == "zerogen" else file.columns.get("label", "label")
-        values = list(dict.fromkeys(read_columns(file.path, [column])[column]))
+        values = list(dict.fromkeys(_plain(value, file.path) for value in read_columns(file.path, [column])[column]))
         if len(values) > _MAX_LABELS:
             raise HarnessError(f"{file.path}: more than {_MAX_LABELS:,} different labels; is '{column}' the label?")
-        names = dict(file.labels) or {
-            _plain(value, file.path): _label(value, number) for number, value in enumerate(values)
-        }
+        names = dict(file.labels) or _label_names(values)
     # Not validated: what a task must have to be learnt (a test split, prompts) a file that is measured need not.
     task = Task.model_construct(
         name=_name(file.path),
@@ -214,22 +217,22 @@ def _task_of(file: FileToMeasure) -> tuple[Task, dict[str | int, str]]:
 
 
 def _family(file: FileToMeasure) -> tuple[Family, bool]:
-    """The first family whose columns the file has, and whether it has labels."""
+    """The family by the names of the columns that the file has, and whether it has labels.
+
+    A column that `columns` names must be there; its absence is told when the file is read.
+    """
     if file.format == "zerogen":
         return "text-classification", True
-    families: list[tuple[Family, bool]] = [
-        ("extractive-qa", False),
-        ("text-pair-classification", True),
-        ("text-classification", True),
-    ]
-    for family, labelled in families:
-        try:
-            read_columns(file.path, [file.columns.get(name, name) for name in FAMILY_COLUMNS[family]])
-        except HarnessError:
-            continue
-        return family, labelled
-    read_columns(file.path, [file.columns.get("text", "text")])  # says what is wrong, if that is not there either
-    return "text-classification", False
+    there = {*column_names(file.path), *(theirs for theirs in file.columns.values())}
+
+    def has(*names: Column) -> bool:
+        return all(file.columns.get(name, name) in there for name in names)
+
+    if has("context", "question", "answers"):
+        return "extractive-qa", False
+    if has("text", "text_pair"):
+        return "text-pair-classification", True
+    return "text-classification", has("label")
 
 
 def _plain(value: Any, path: Path) -> str | int:
@@ -238,10 +241,13 @@ def _plain(value: Any, path: Path) -> str | int:
     raise HarnessError(f"{path}: expected labels that are texts or whole numbers, found {shown(value)}")
 
 
-def _label(value: Any, number: int) -> str:
-    """A label's value as a name; numbered where it cannot be one."""
-    text = str(value)
-    return text if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text) else f"label-{number}"
+def _label_names(values: Sequence[str | int]) -> dict[str | int, str]:
+    """A name for each value: itself where it can be one, else `label-1` and so on, whichever is free."""
+    names: dict[str | int, str] = {
+        value: str(value) for value in values if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", str(value))
+    }
+    free = (name for number in itertools.count(1) if (name := f"label-{number}") not in names.values())
+    return {value: names[value] if value in names else next(free) for value in values}
 
 
 def _name(path: Path) -> str:

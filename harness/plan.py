@@ -297,6 +297,9 @@ def _by_models(plan: Plan, data: _Data) -> "dict[tuple[str, ...], frozenset[Need
     for name in plan.board.measures:
         needs = MEASURES[name].needs
         why = measure.lacking(needs, spec, written_here=written)
+        oracle = plan.board.measuring.oracle
+        if why is None and "oracle" in needs and oracle is not None and spec.family not in oracle.families:
+            why = f"the oracle '{oracle.student}' does not learn {spec.family}"
         why = why or _out_of_reach(data.task, needs) or _missing_library(MEASURES[name])
         if why is None:
             groups.setdefault(needs & _MODEL_NEEDS, []).append(name)
@@ -307,11 +310,15 @@ def _by_models(plan: Plan, data: _Data) -> "dict[tuple[str, ...], frozenset[Need
 
 def _out_of_reach(task: RealTask, needs: frozenset[Need]) -> str | None:
     """Why there are no real rows for a measure; None where there are, or none is needed."""
+    if needs & {"real_embeddings", "oracle"} and not task.spec.splits:
+        return "there is no task, and so nothing real to compare with"
     try:
         if "real_embeddings" in needs:
             task.real_texts()
         if "oracle" in needs:
             task.split("train")
+        if needs & {"oracle", "test_texts"}:
+            task.split("test")
     except HarnessError as error:
         return str(error)
     return None

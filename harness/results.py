@@ -67,7 +67,7 @@ def result_rows(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> lis
             values = read_values(store.checked(stage, key, VALUES))
             for row in _rows_of(plan.board.name, cell, stage, key, values):
                 rows.setdefault((row.task, row.generator, row.size, row.student, row.seed, stage, row.measure), row)
-    return [*rows.values(), *_not_available(plan, store, lost), *_over_seeds(plan, store, missing)]
+    return [*rows.values(), *missing_rows(plan, store, lost), *_over_seeds(plan, store, missing)]
 
 
 def _leaked_rows(cell: Cell, store: Store, missing: Set[str]) -> list[int]:
@@ -76,7 +76,7 @@ def _leaked_rows(cell: Cell, store: Store, missing: Set[str]) -> list[int]:
     return [row for key in keys for row in read_test_rows(store.checked("measure", key)).get("leakage", ())]
 
 
-def _not_available(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> list[ResultRow]:
+def missing_rows(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> list[ResultRow]:
     """A row for every measure of a dataset that could not be taken."""
     rows = []
     for one in plan.missing:
@@ -95,6 +95,8 @@ def _not_available(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> 
 def _rows_of(board: str, cell: Cell, stage: str, key: str, values: list[Value]) -> list[ResultRow]:
     about_data = stage in _DATASET_STAGES
     parts = [part for part in cell.signature.split("|") if not (about_data and part.startswith("student:"))]
+    if stage == "measure":  # with which versions of which measures, and which models: all that the key is made of
+        parts.insert(-1, f"measures:{key[:8]}")
     return [
         ResultRow(
             board=board,

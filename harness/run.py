@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from harness import __version__
-from harness.errors import HarnessError
+from harness.errors import HarnessError, OutOfReachError
 from harness.executors.local import helpers
 from harness.generators.cache import GeneratorCache
 from harness.machine import describe
@@ -32,7 +32,8 @@ from harness.store import Artifact, Store
 class Outcome:
     """What became of the jobs of a plan, by key. A job that reads a failed one has failed too, without a message.
 
-    `unavailable`: the optional jobs that could not be done, and why.
+    `unavailable`: the optional jobs that could not be done, and why. `out_of_reach`: the models, by identity, that
+    could not be loaded, and why; to ask a hub again for each dataset can take minutes.
 
     `run` stands in the record of every artifact that this run makes, so that what a helper made counts as made.
     """
@@ -42,6 +43,7 @@ class Outcome:
     found: set[str] = field(default_factory=set)
     failed: dict[str, str | None] = field(default_factory=dict)
     unavailable: dict[str, str] = field(default_factory=dict)
+    out_of_reach: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -118,11 +120,18 @@ def _settle(job: Job, store: Store, display: Display, generators: GeneratorCache
             return False
         if _found(job, store, display, outcome):
             return True
+        model = getattr(job.stage, "model", None) if job.optional else None
+        if model is not None and model.identity in outcome.out_of_reach:
+            outcome.lose(job, outcome.out_of_reach[model.identity])
+            display.skip()
+            return True
         display.start(job.stage.title)
         begin = time.perf_counter()
         try:
             make(job, store, display, generators, outcome.run)
         except HarnessError as error:
+            if model is not None and isinstance(error, OutOfReachError):
+                outcome.out_of_reach[model.identity] = str(error)
             outcome.lose(job, str(error) if job.optional else f"{job.stage.title}: {error}")
             display.skip()
         else:

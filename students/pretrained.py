@@ -94,7 +94,7 @@ def even_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
     order: npt.NDArray[np.int64] = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     start = 0
     while start < len(order):
-        size = max(1, tokens // lengths[order[start]])
+        size = max(1, tokens // max(1, lengths[order[start]]))
         yield order[start : start + size].tolist()
         start += size
 

@@ -1,6 +1,7 @@
 """Measures on boards and on files: by the models they need, at a common size, and what is said where one is missing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 
 from harness.cli import main
 from harness.commands import names_data
-from harness.errors import HarnessError
-from harness.generators.locate import locate_model
+from harness.errors import HarnessError, OutOfReachError
+from harness.generators.locate import ModelPlace, locate_model
 from harness.generators.transformers_backend import TransformersGenerator
 from harness.leaderboard.rank import rank
-from harness.plan import Plan
+from harness.measure_file import FileToMeasure, plan_file
+from harness.plan import Plan, Selection, make_plan
 from harness.quality.embeddings import embed
 from harness.quality.perplexity import perplexity, token_losses
 from harness.resolve import resolve_board
@@ -256,6 +258,9 @@ def test_a_file_without_labels_is_measured_too(rows: Path, capsys: Output) -> No
         (["--columns", "text=review", "--measure", "oracle_agreement"], "needs one: give --oracle MODEL"),
         (["--task", "film-reviews", "--columns", "text=review,label=stars"], "unknown label 0; expected"),
         (["--task", "sst3"], "unknown task 'sst3'; did you mean"),
+        (["--columns", "text=review,label=sentimet"], "expected a column 'sentimet', found review, stars"),
+        (["--columns", "text=review", "--size", "10"], "--size chooses a part of a board"),
+        (["--columns", "text=review", "--format", "zerogen"], "--columns has no meaning with --format zerogen"),
     ],
 )
 def test_a_mistake_about_a_file_is_told_in_one_message(
@@ -276,3 +281,73 @@ def test_a_board_goes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: p
     for name in ("demo", "mine"):
         (tmp_path / name).mkdir()
     assert [names_data(name) for name in ("demo", "mine", "a.csv", "board.yaml")] == [False, True, True, False]
+
+
+def test_labels_that_cannot_be_names_get_free_ones_and_their_values_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    labels = ["label-1", "very good", "fine", "<b>"]
+    path.write_text("".join(json.dumps({"text": f"row {i}", "label": labels[i % 4]}) + "\n" for i in range(8)))
+    plan = plan_file(FileToMeasure(path, measures=("label_balance",)))
+    assert plan.board.tasks[0].spec.labels == ("label-1", "label-2", "fine", "label-3")
+    path.write_text('{"text": "row", "label": ["x"]}\n')
+    with pytest.raises(HarnessError, match="expected labels that are texts or whole numbers"):
+        plan_file(FileToMeasure(path))
+
+
+def test_a_label_that_only_some_rows_have_is_an_error_and_no_unlabelled_file(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    path.write_text('{"text": "a row", "label": "x"}\n{"text": "another"}\n')
+    with pytest.raises(HarnessError, match=r"some.jsonl:2: expected a column 'label'"):
+        plan_file(FileToMeasure(path))
+
+
+def test_a_test_split_out_of_reach_is_said_and_the_rest_is_measured(
+    rows: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--task", "imdb", "--columns", "text=review,label=stars", "--labels", "1=positive,0=negative"]
+    assert main(["measure", str(rows), *options, "--measure", "lengths,leakage", "--json", "--quiet"]) == 0
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "words_mean" in {value["measure"] for value in last["values"]}
+    assert "stanfordnlp/imdb" in last["not_available"]["leakage"]
+
+
+def test_a_model_out_of_reach_is_asked_for_once(replay_board: ReplayBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    replay_board.add_generator("second", reviews(60, seed=8))
+    asked: list[str] = []
+
+    def unreachable(place: ModelPlace, *rest: object) -> None:
+        asked.append(place.source)
+        raise OutOfReachError("no such model here")
+
+    monkeypatch.setattr("harness.quality.embeddings.embed", unreachable)
+    ran = replay_board.run(
+        seeds=[13, 21],
+        measures=["vendi_embeddings"],
+        measuring={"embeddings": {"model": "nobody/encoder", "revision": "0" * 40}},
+    )
+    assert asked == ["nobody/encoder"] and len(ran.outcome.unavailable) == 8
+    assert {row.note for row in ran.rows if row.value is None} == {"not available: no such model here"}
+
+
+def test_a_board_whose_measures_are_taken_alone_says_what_is_not_available(
+    replay_board: ReplayBoard, capsys: Output, tmp_path: Path
+) -> None:
+    measuring = {"embeddings": {"model": "nobody/encoder", "revision": "0" * 40}}
+    board = str(replay_board.write(seeds=[13], measures=["lengths", "vendi_embeddings"], measuring=measuring))
+    store = ["--store", str(tmp_path / "store")]
+    assert main(["measure", board, *store, "--json", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "vendi_embeddings of plm/reviews: not available" in out
+    assert len(json.loads(out.splitlines()[-1])["not_available"]) == 1
+    assert main(["measure", board, *store, "--html", "x.html"]) == 2
+    assert "--html is for a file of rows" in capsys.readouterr().err
+
+
+def test_an_oracle_that_does_not_learn_a_family_is_not_trained_for_it(replay_board: ReplayBoard) -> None:
+    path = replay_board.write(measures=["oracle_agreement"], measuring={"oracle": "linear"}, sizes=[20])
+    board = resolve_board(str(path), None)
+    assert board.measuring.oracle is not None
+    of_pairs = replace(board.measuring.oracle, families=("text-pair-classification",))
+    plan = make_plan(replace(board, measuring=replace(board.measuring, oracle=of_pairs)), Selection())
+    assert {one.why for one in plan.missing} == {"the oracle 'linear' does not learn text-classification"}
+    assert "SUPERVISED" not in " ".join(job.stage.title for job in plan.jobs.values())

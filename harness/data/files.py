@@ -51,6 +51,38 @@ def read_columns(path: Path, wanted: Sequence[str]) -> Columns:
     return columns
 
 
+def column_names(path: Path) -> list[str]:
+    """The names of a file's columns: those of the first row where every row has its own.
+
+    Raises:
+        HarnessError: as `read_columns`.
+    """
+    kind = path.suffix.lower()
+    if kind in (".jsonl", ".json") and path.is_file():
+        for _, line in _lines(path):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
+                    break  # reading the columns will say what is wrong
+                return [str(name) for name in row] if isinstance(row, dict) else []
+        return []
+    if kind == ".csv" and path.is_file():
+        return next(csv.reader(line for _, line in _lines(path)), [])
+    if kind == ".parquet" and path.is_file():
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return list(pq.ParquetFile(path).schema_arrow.names)
+        except pa.ArrowException:
+            return []
+    if (path / "dataset_info.json").is_file():
+        features = _json_of(path / "dataset_info.json").get("features")
+        return list(features) if isinstance(features, dict) else []
+    return []
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     with path.open("rb") as file:
         number = 0

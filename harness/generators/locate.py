@@ -80,7 +80,7 @@ def locate_model(model: str, revision: str | None, mirror: Path | None, folder: 
 def _local(folder: Path) -> ModelPlace:
     folder = folder.resolve()
     files = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHT_FILES)
-    files += sorted(folder.glob("*_Pooling/config.json"))  # how an encoder's states become an embedding
+    files += sorted(folder.glob("*/config.json"))  # how an encoder's states become an embedding
     if not any(path.suffix == ".safetensors" for path in files):
         raise HarnessError(f"{folder} holds no .safetensors weights; other formats are not read (they can run code)")
     digest = hashlib.sha256()

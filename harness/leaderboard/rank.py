@@ -1,12 +1,13 @@
 """From the long table to a ranking: an entry per (generator, size, student), a score per task, a mean if complete."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harness import __version__
 from harness.leaderboard.meta import Correlation
 from harness.plan import BASELINES, Cell, Plan
+from harness.quality.measures import depends_on_size
 from harness.results import ALL_SEEDS, ResultRow
 from harness.spec import Family, Size
 
@@ -67,12 +68,13 @@ class Predictors:
     family: Family
     student: str
     measures: list[Correlation]
+    tiers: dict[str, str]
 
 
 @dataclass
 class Leaderboard:
     """The entries family by family, in the order of their mean, complete ones first. `tasks`: the metric by task,
-    `families`: its family."""
+    `families`: its family, `common_rows`: the number of rows at which its datasets are compared."""
 
     board: str
     title: str
@@ -81,6 +83,7 @@ class Leaderboard:
     entries: list[Entry]
     notes: list[str]
     predictors: list[Predictors] = field(default_factory=list)
+    common_rows: dict[str, int] = field(default_factory=dict)
     harness: str = __version__
     schema: int = SCHEMA
 
@@ -111,7 +114,6 @@ def rank(plan: Plan, rows: list[ResultRow], failures: Iterable[str]) -> Leaderbo
         for size in [None] if baseline else _board_sizes(plan, cell, all_rows):
             key = (families[cell.task], cell.generator, size, cell.student)
             entries.setdefault(key, Entry(*key, baseline)).rows[cell.task] = cell.size
-    known = {(row.task, *_parts(row.measure)) for row in rows if _is_measure(row)}
     index: dict[tuple[str, str, int | None, str], list[ResultRow]] = {}
     for row in rows:
         index.setdefault((row.generator, row.task, row.size, row.student), []).append(row)
@@ -120,15 +122,16 @@ def rank(plan: Plan, rows: list[ResultRow], failures: Iterable[str]) -> Leaderbo
         of_family = {task: metric for task, metric in metrics.items() if families[task] == entry.family}
         of_entry = [row for key in keys for row in index.get(key, [])]
         _fill(entry, of_entry, of_family)
-        entry.compared = _mean_by_measure(_at_common_size(of_entry, plan.common_rows, known))
+        entry.compared = _mean_by_measure(_at_common_size(of_entry, plan.common_rows))
     ordered: list[Entry] = []
     for family in dict.fromkeys(families.values()):
         ordered += _in_order([entry for entry in entries.values() if entry.family == family])
-    notes = [*plan.notes, *_not_available(rows), *failures]
-    return Leaderboard(plan.board.name, plan.board.title, dict(metrics), families, ordered, notes)
+    notes = [*plan.notes, *not_available(rows), *failures]
+    board, common = plan.board, dict(plan.common_rows)
+    return Leaderboard(board.name, board.title, dict(metrics), families, ordered, notes, common_rows=common)
 
 
-def _not_available(rows: Iterable[ResultRow]) -> list[str]:
+def not_available(rows: Iterable[ResultRow]) -> list[str]:
     """One line for each reason why measures could not be taken."""
     found: dict[str, dict[str, set[str]]] = {}
     for row in rows:
@@ -196,17 +199,16 @@ def _parts(measure: str) -> tuple[str, str]:
     return name, size
 
 
-def _at_common_size(
-    rows: Iterable[ResultRow], common: Mapping[str, int], known: Set[tuple[str, str, str]]
-) -> list[tuple[str, float]]:
-    """The numbers by which datasets of several sizes can be compared. `known`: (task, name, size) of all there are."""
+def _at_common_size(rows: Iterable[ResultRow], common: Mapping[str, int]) -> list[tuple[str, float]]:
+    """The numbers by which datasets of several sizes can be compared: what depends on the size only where it was taken
+    at the common one, or at a size of its own (`compression_ratio@100kB`)."""
     found = []
     for row in rows:
         if not _is_measure(row):
             continue
         name, size = _parts(row.measure)
         at = str(common.get(row.task, ""))
-        if (row.task, name, at) not in known:  # does not depend on the size, or all datasets have the same
+        if not depends_on_size(name) or (size and not size.isdigit()):
             found.append((row.measure, row.number))
         elif size == at or (not size and str(row.size) == at):
             found.append((name, row.number))

@@ -14,7 +14,6 @@ _SHOWN_PREDICTORS = 10
 NOTE = (
     "Score in %, then the bounds of its 95 % interval over test items and seeds together (test items alone where there "
     "is one seed or none). Baselines have no rank. ? marks a score so far below chance that its labels may be inverted."
-    " Self-BLEU is taken at as many rows as the smallest dataset has."
 )
 
 
@@ -79,6 +78,12 @@ def _bytes(count: float | None) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
+def _note(board: Leaderboard) -> str:
+    """What the table's numbers mean, and at which size datasets were compared."""
+    sizes = ", ".join(f"{rows:,} for {in_markdown(task)}" for task, rows in board.common_rows.items())
+    return f"{NOTE} Self-BLEU is of as many rows of each dataset: {sizes}." if sizes else NOTE
+
+
 def _title(board: Leaderboard, family: Family) -> str:
     return board.title if len(board.by_family) == 1 else f"{board.title} – {family}"
 
@@ -95,7 +100,7 @@ def terminal_tables(board: Leaderboard) -> list[Table]:
         for entry in board.by_family[family]:
             table.add_row(*map(in_terminal, _cells(entry, board)), style="dim" if entry.baseline else None)
         tables.append(table)
-    tables[-1].caption = NOTE
+    tables[-1].caption = _note(board)
     return tables
 
 
@@ -112,7 +117,7 @@ def markdown(board: Leaderboard) -> str:
             *(_row(map(in_markdown, _cells(entry, board))) for entry in entries),
             "",
         ]
-    lines.append(NOTE)
+    lines.append(_note(board))
     for one in board.predictors:
         lines += ["", *_predictors(one, len(board.by_family) > 1)]
     if board.notes:
@@ -124,14 +129,22 @@ def _predictors(found: Predictors, name_family: bool) -> list[str]:
     """The measures that go most with a student's score."""
     family = f" ({found.family})" if name_family else ""
     rows = [
-        _row([in_markdown(one.measure), str(one.entries), _correlation(one.spearman), _correlation(one.kendall)])
+        _row(
+            [
+                in_markdown(one.measure),
+                found.tiers.get(one.measure, ""),
+                str(one.entries),
+                _correlation(one.spearman),
+                _correlation(one.kendall),
+            ]
+        )
         for one in strongest(found.measures, _SHOWN_PREDICTORS)
     ]
     return [
         f"## Which measure of the data goes with the score of {in_markdown(found.student)}?{family}",
         "",
-        _row(["measure", "entries", "Spearman", "Kendall"]),
-        _row(["---"] * 4),
+        _row(["measure", "tier", "entries", "Spearman", "Kendall"]),
+        _row(["---"] * 5),
         *rows,
         "",
         f"The {len(rows)} strongest of {len(found.measures)}, each with a 95 % bootstrap interval over the entries: "

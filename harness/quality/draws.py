@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from harness.errors import HarnessError
 from harness.seeds import hash_order
+from harness.values import Tier, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,21 +27,22 @@ MOST_ROWS = 5_000
 class OverDraws:
     """A number over draws: mean, standard deviation (divisor draws − 1), and rows of each draw where they are told.
 
-    `low` and `high` are the 95 % interval of one draw (normal): what another draw would give. None where the draws
-    agree or there was but one, for an interval of no width would claim certainty.
+    The interval is the 95 % one of one draw (normal): what another draw would give. There is none where the draws agree
+    but for rounding, or there was but one: an interval of no width would claim certainty.
     """
 
     mean: float
     sd: float
     rows: int | None = None
 
-    @property
-    def low(self) -> float | None:
-        return self.mean - 1.96 * self.sd if self.sd else None
-
-    @property
-    def high(self) -> float | None:
-        return self.mean + 1.96 * self.sd if self.sd else None
+    def value(self, measure: str, unit: str, tier: Tier) -> Value:
+        """As a value with its interval; that of a fraction ends where fractions end."""
+        if self.sd <= 1e-9 * max(abs(self.mean), 1e-9):
+            return Value(measure, self.mean, unit, tier)
+        low, high = self.mean - 1.96 * self.sd, self.mean + 1.96 * self.sd
+        if unit == "fraction":
+            low, high = max(0.0, low), min(1.0, high)
+        return Value(measure, self.mean, unit, tier, low, high)
 
 
 def over_draws(numbers: Sequence[float], rows: int | None = None) -> OverDraws:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import HarnessError, one_of, shown
+from harness.errors import HarnessError, OutOfReachError, one_of, shown
 from harness.generators.locate import ModelPlace
 from students.pretrained import even_batches, load_encoder, positions
 from students.protocol import Report
@@ -65,7 +65,7 @@ def embed(
     try:
         network, tokenizer = load_encoder(place, AutoModel)
     except ValueError as error:
-        raise HarnessError(
+        raise OutOfReachError(
             f"embedding model {error}; expected a Hugging Face folder or hub model with config.json, tokenizer.json "
             "and .safetensors weights of an encoder"
         ) from None
@@ -109,9 +109,16 @@ def _usage(place: ModelPlace) -> _Usage:
         HarnessError: they ask for what is not known here.
     """
     described = _json(place, "sentence_bert_config.json", {})
+    modules = _json(place, "modules.json", [])
+    well_formed = isinstance(modules, list) and all(map(_is_module, modules))
+    if not well_formed or not isinstance(described, dict):
+        raise HarnessError(
+            f"embedding model '{place.source}': expected a list of modules, each with 'type' and 'path', in "
+            "modules.json and an object in sentence_bert_config.json; found something else: use another model"
+        )
     pooling: Literal["mean", "cls"] = "mean"
-    for module in _json(place, "modules.json", []):
-        kind = str(module["type"]).rpartition(".")[2]
+    for module in modules:
+        kind = module["type"].rpartition(".")[2]
         if kind == "Pooling":
             pooling = _pooling(place, _json(place, f"{module['path']}/config.json", {}))
         elif kind not in ("Transformer", "Normalize") or (kind == "Transformer" and module["path"]):
@@ -120,6 +127,10 @@ def _usage(place: ModelPlace) -> _Usage:
                 "are an encoder in the folder itself, a pooling and a normalisation: use another model"
             )
     return _Usage(pooling, described.get("max_seq_length"), bool(described.get("do_lower_case")))
+
+
+def _is_module(one: Any) -> bool:
+    return isinstance(one, dict) and isinstance(one.get("type"), str) and isinstance(one.get("path"), str)
 
 
 def _pooling(place: ModelPlace, config: dict[str, Any]) -> Literal["mean", "cls"]:
@@ -137,15 +148,30 @@ def _pooling(place: ModelPlace, config: dict[str, Any]) -> Literal["mean", "cls"
 
 
 def _json(place: ModelPlace, name: str, default: Any) -> Any:
-    """The content of a file of the model, the default where it has none."""
-    from transformers.utils.hub import cached_file
+    """The content of a JSON file of the model; the default where the model is known to have none.
 
-    where = {"local_files_only": True} if place.is_local else {"revision": place.revision}
+    Raises:
+        OutOfReachError: it cannot be told whether there is one, or it is damaged.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
     try:
-        path = cached_file(place.source, name, _raise_exceptions_for_missing_entries=False, **where)
-        return default if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+        if place.is_local:
+            path = Path(place.source) / name
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else default
+        found = try_to_load_from_cache(place.source, name, revision=place.revision)
+        if found is None:
+            found = hf_hub_download(place.source, name, revision=place.revision)
+        # Neither a path nor None: a record that the hub has no such file.
+        return json.loads(Path(found).read_text(encoding="utf-8")) if isinstance(found, str) else default
+    except LocalEntryNotFoundError as error:  # an EntryNotFoundError that says nothing about the hub
+        reason = str(error)
+    except EntryNotFoundError:
+        return default
     except (OSError, ValueError) as error:
-        raise HarnessError(
-            f"embedding model '{place.source}': '{name}' cannot be read: {str(error)[:300]}; give a folder, put the "
-            "model into the mirror (HARNESS_MIRROR), or let this machine reach the hub"
-        ) from None
+        reason = str(error)
+    raise OutOfReachError(
+        f"embedding model '{place.source}': '{name}' cannot be read: {' '.join(reason.split())[:300]}; give a folder, "
+        "put the model into the mirror (HARNESS_MIRROR), or let this machine reach the hub"
+    )

@@ -43,16 +43,20 @@ def _label_errors(rows: Rows) -> Measured:
 
 
 def _over_splits(name: str, shares: NDArray[np.float64]) -> Value:
-    """The mean, and what another split into folds would give in 95 of 100 cases (normal); no interval where all splits
-    agree."""
-    mean, spread = float(shares.mean()), 1.96 * float(shares.std(ddof=1))
-    bounds = (max(0.0, mean - spread), min(1.0, mean + spread)) if spread else (None, None)
-    return Value(name, mean, "fraction", "unreferenced", *bounds)
+    """The mean, and what another split into folds would give in 95 of 100 cases."""
+    from harness.quality.draws import over_draws
+
+    return over_draws(shares.tolist()).value(name, "fraction", "unreferenced")
 
 
 LABEL_MEASURES = (
     Measure("oracle_agreement", "real-label", "v1", _oracle_agreement, frozenset({"labels", "oracle"})),
     Measure(
-        "label_errors", "unreferenced", f"v1+linear.v1+{NORMALISE_V1}", _label_errors, frozenset({"labels"}), sized=True
+        "label_errors",
+        "unreferenced",
+        f"v1+linear.v1+{NORMALISE_V1}",
+        _label_errors,
+        frozenset({"labels"}),
+        sized=("label_errors_",),
     ),
 )

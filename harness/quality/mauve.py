@@ -107,6 +107,7 @@ def cluster_counts(one: Floats, other: Floats, seed: int) -> tuple[NDArray[np.in
     joined /= np.maximum(np.linalg.norm(joined, axis=1, keepdims=True), _SHORTEST)
     clusters = min(max(2, round(len(one) / 10)), MOST_CLUSTERS)
     reduced = principal_components(joined, VARIANCE).astype(np.float32)
+    clusters = min(clusters, len(np.unique(reduced, axis=0)))
     means = KMeans(clusters, init="random", n_init=RESTARTS, random_state=seed, copy_x=False)
     assigned = means.fit_predict(reduced)
     return (

@@ -25,6 +25,11 @@ DEFAULT_MEASURES = ("self_bleu", "distinct_n", "duplicates", "lengths", "label_b
 """What a board takes that names none. Cheap ones only: together they take seconds for 10,000 rows."""
 
 
+def depends_on_size(number: str) -> bool:
+    """Whether the number of that name (without its `@`) depends on how many rows there are."""
+    return any(number.startswith(measure.sized) for measure in MEASURES.values() if measure.sized)
+
+
 def measure_all(names: Sequence[str], rows: Rows, report: Callable[[str], None] = lambda name: None) -> Measured:
     """Take the named measures of a dataset, in the order of `names`; a repeated name counts once.
 
@@ -100,7 +105,7 @@ def _at_common_size(measure: Measure, rows: Rows, size: int) -> list[Value]:
     found = []
     for name, of_draws in draws.items():
         over, first = over_draws([value.value for value in of_draws]), of_draws[0]
-        found.append(Value(f"{name}@{size}", over.mean, first.unit, first.tier, over.low, over.high))
+        found.append(over.value(f"{name}@{size}", first.unit, first.tier))
     return found
 
 

@@ -123,14 +123,35 @@ def _estimated(measure: str, estimate: "Estimate", unit: str) -> Value:
 
 
 def _drawn(measure: str, found: "OverDraws", unit: str) -> Value:
-    return Value(measure, found.mean, unit, "real-text", found.low, found.high)
+    return found.value(measure, unit, "real-text")
 
 
 MODEL_MEASURES: tuple[Measure, ...] = (
-    Measure("vendi_embeddings", "unreferenced", "v1", _vendi_embeddings, frozenset({"embeddings"}), sized=True),
-    Measure("embedding_distances", "unreferenced", "v1", _embedding_distances, frozenset({"embeddings"}), sized=True),
-    Measure("mauve", "real-text", "v1", _mauve, frozenset({"embeddings", "real_embeddings"}), sized=True),
-    Measure("frechet", "real-text", "v1", _frechet, frozenset({"embeddings", "real_embeddings"}), sized=True),
+    Measure(
+        "vendi_embeddings",
+        "unreferenced",
+        "v1",
+        _vendi_embeddings,
+        frozenset({"embeddings"}),
+        sized=("vendi_embeddings",),
+    ),
+    Measure(
+        "embedding_distances",
+        "unreferenced",
+        "v1",
+        _embedding_distances,
+        frozenset({"embeddings"}),
+        sized=("embedding_",),
+    ),
+    Measure("mauve", "real-text", "v1", _mauve, frozenset({"embeddings", "real_embeddings"}), sized=("mauve",)),
+    Measure(
+        "frechet",
+        "real-text",
+        "v1",
+        _frechet,
+        frozenset({"embeddings", "real_embeddings"}),
+        sized=("frechet",),
+    ),
     Measure("perplexity", "unreferenced", "v1", _perplexity, frozenset({"losses"})),
     Measure(
         "generator_log_probability", "unreferenced", "v1", _generator_log_probability, frozenset({"log_probabilities"})

@@ -114,7 +114,10 @@ class Rows:
                 taken[one.name] = [value[index] for index in indices.tolist()]
             elif value is not None and one.name in arrays:
                 taken[one.name] = value[indices]
-        return replace(self, **taken, losses=None, oracle=None)
+        found = replace(self, **taken, losses=None, oracle=None)
+        if "token_ids" in self.__dict__:  # not to be tokenised again
+            found.__dict__["token_ids"] = self.token_ids.take(indices)
+        return found
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,9 @@ class Measured:
 class Measure:
     """One family of numbers. `version` changes whenever a number may change; it belongs in keys and signatures.
 
-    `uses`: what it takes in as well where there is such a thing. `sized`: its numbers depend on how many rows there
-    are, so that datasets are compared at a common size. `library`: the module of an optional dependency that it cannot
-    do without, and `extra`, what brings it.
+    `uses`: what it takes in as well where there is such a thing. `sized`: what the names of its numbers begin with, if
+    they depend on how many rows there are, so that datasets are compared at a common size. `library`: the module of an
+    optional dependency that it cannot do without, and `extra`, what brings it.
     """
 
     name: str
@@ -144,6 +147,6 @@ class Measure:
     function: Callable[[Rows], Measured]
     needs: frozenset[Need] = frozenset()
     uses: frozenset[Need] = frozenset()
-    sized: bool = False
+    sized: tuple[str, ...] = ()
     library: str | None = None
     extra: str | None = None

@@ -1,5 +1,6 @@
 """Measures of the text alone: how varied it is, what repeats, how long it is, what leaks."""
 
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 from harness.data.normalise import NORMALISE_V1
@@ -183,7 +184,7 @@ def _leakage(rows: Rows) -> Measured:
 
 def drawn(measure: str, found: "OverDraws", unit: str) -> Value:
     """A value over draws, of the tier that looks at synthetic text only."""
-    return Value(measure, found.mean, unit, "unreferenced", found.low, found.high)
+    return found.value(measure, unit, "unreferenced")
 
 
 def unreferenced(measure: str, value: float, unit: str = "fraction") -> Value:
@@ -191,20 +192,47 @@ def unreferenced(measure: str, value: float, unit: str = "fraction") -> Value:
     return Value(measure, float(value), unit, "unreferenced")
 
 
+def _version_of(distribution: str) -> str:
+    """Its models decide the numbers."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
 TEXT_MEASURES = (
-    Measure("self_bleu", "unreferenced", f"v1+{WORDS_V1}", _self_bleu, sized=True),
-    Measure("distinct_n", "unreferenced", f"v1+{WORDS_V1}", _distinct_n, sized=True),
-    Measure("entropy", "unreferenced", f"v1+{WORDS_V1}", _entropy, sized=True),
-    Measure("compression", "unreferenced", "v1", _compression),
-    Measure("self_repetition", "unreferenced", f"v1+{WORDS_V1}", _self_repetition, sized=True),
+    Measure("self_bleu", "unreferenced", f"v1+{WORDS_V1}", _self_bleu, sized=("self_bleu_",)),
+    Measure("distinct_n", "unreferenced", f"v1+{WORDS_V1}", _distinct_n, sized=("distinct_",)),
+    Measure(
+        "entropy",
+        "unreferenced",
+        f"v1+{WORDS_V1}",
+        _entropy,
+        sized=("entropy_", "type_token_ratio", "mattr_"),
+    ),
+    Measure("compression", "unreferenced", "v1", _compression, sized=("compression_ratio",)),
+    Measure("self_repetition", "unreferenced", f"v1+{WORDS_V1}", _self_repetition, sized=("self_repetition",)),
     Measure("homogenisation", "unreferenced", f"v1+{WORDS_V1}", _homogenisation),
-    Measure("vendi_ngrams", "unreferenced", f"v1+{WORDS_V1}", _vendi_ngrams, sized=True),
-    Measure("duplicates", "unreferenced", f"v1+{NORMALISE_V1}", _duplicates, sized=True),
-    Measure("near_duplicates", "unreferenced", f"v1+{NORMALISE_V1}", _near_duplicates, sized=True),
+    Measure("vendi_ngrams", "unreferenced", f"v1+{WORDS_V1}", _vendi_ngrams, sized=("vendi_ngrams",)),
+    Measure("duplicates", "unreferenced", f"v1+{NORMALISE_V1}", _duplicates, sized=("duplicates_",)),
+    Measure(
+        "near_duplicates",
+        "unreferenced",
+        f"v1+{NORMALISE_V1}",
+        _near_duplicates,
+        sized=("near_duplicates",),
+    ),
     Measure("lengths", "unreferenced", f"v1+{WORDS_V1}", _lengths),
     Measure("label_balance", "unreferenced", "v1", _label_balance, frozenset({"labels"})),
     Measure("truncated", "unreferenced", "v1", _truncated, uses=frozenset({"finish_reasons"})),
     Measure("prompt_echo", "unreferenced", f"v1+{NORMALISE_V1}", _prompt_echo, frozenset({"contexts"})),
-    Measure("language", "unreferenced", "v1", _language, library="lingua", extra="language"),
+    Measure(
+        "language",
+        "unreferenced",
+        f"v1+lingua.{_version_of('lingua-language-detector')}",
+        _language,
+        library="lingua",
+        extra="language",
+    ),
     Measure("leakage", "real-text", f"v2+{NORMALISE_V1}+8-grams.v1", _leakage, frozenset({"test_texts"})),
 )

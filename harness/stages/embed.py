@@ -34,6 +34,11 @@ class Embed:
     real: bool = False
 
     @property
+    def model(self) -> ModelPlace:
+        """What must be within reach."""
+        return self.place
+
+    @property
     def title(self) -> str:
         return f"embed {self.data_title}"
 

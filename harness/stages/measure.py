@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.data.examples import Examples
 from harness.data.real import RealTask
-from harness.errors import HarnessError
+from harness.errors import HarnessError, OutOfReachError
 from harness.files import write_json
 from harness.generators.locate import ModelPlace
 from harness.quality.measures import MEASURES, measure_all, measure_at
-from harness.quality.rows import Need, Oracle, Rows, TokenLosses
+from harness.quality.rows import NEEDS, Need, Oracle, Rows, TokenLosses
 from harness.seeds import hash_order
 from harness.spec import Family, Task, TransformersGenerator
 from harness.stages.base import Record, StageIO, write_values
@@ -69,6 +69,11 @@ class Measure:
     oracle: StudentConfig | None = None
 
     @property
+    def model(self) -> ModelPlace | None:
+        """What must be within reach, if anything."""
+        return self.plm
+
+    @property
     def title(self) -> str:
         what = f", {len(self.measures)} measures" if len(self.measures) > 3 else f", {', '.join(self.measures)}"
         return f"measure {self.data_title}{what}{f' at {self.common_rows:,} rows' if self.common_rows else ''}"
@@ -100,13 +105,16 @@ class Measure:
             io.progress.update(done, len(self.measures), "measures", measure)
             done += 1
 
+        lacks = {name: [need for need in MEASURES[name].needs if not rows.has(need)] for name in self.measures}
+        here = [name for name, needs in lacks.items() if not needs]
         if self.common_rows is not None:
-            write_values(io.out, measure_at(self.common_rows, self.measures, rows, report))
+            write_values(io.out, measure_at(self.common_rows, here, rows, report))
         else:
-            found = measure_all(self.measures, rows, report)
+            found = measure_all(here, rows, report)
             write_values(io.out, found.values)
             _write_per_text(io.out / PER_TEXT, found.per_text, len(rows.texts))
-            write_json(io.out / MISSING, dict(found.missing))
+            absent = {name: f"the dataset lacks {NEEDS[needs[0]]}" for name, needs in lacks.items() if needs}
+            write_json(io.out / MISSING, {**absent, **found.missing})
             write_json(io.out / TEST_ROWS, {name: list(rows) for name, rows in found.test_rows.items()})
         return Record(gold=gold)
 
@@ -152,8 +160,8 @@ def _columns(folder: "Path", needs: set[Need], family: Family) -> dict[str, Any]
 
     there = set(file.schema_arrow.names)
     about = "text" if family == "text-pair-classification" else "context"
-    if "contexts" in needs and about in there:
-        found["contexts"] = column(about)
+    if "contexts" in needs and about in there and None not in (contexts := column(about)):
+        found["contexts"] = contexts  # a PLM that needs none to write from has none
     if "finish_reasons" in needs and "finish_reason" in there:
         found["finish_reasons"] = column("finish_reason")
     if "log_probabilities" in needs:
@@ -168,7 +176,10 @@ def _losses(place: ModelPlace, io: StageIO, texts: list[str]) -> TokenLosses:
     spec = TransformersGenerator(name="perplexity", model=place.source)
     io.progress.update(0, len(texts), "texts", "loading the PLM")
     # In float32 on every machine: the number must not depend on where it was taken.
-    plm = io.generators.scorer(spec, place, "float32")
+    try:
+        plm = io.generators.scorer(spec, place, "float32")
+    except HarnessError as error:
+        raise OutOfReachError(str(error)) from None
     return token_losses(plm, place.source, texts, io.progress.update)
 
 

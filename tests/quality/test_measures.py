@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from harness.errors import HarnessError
-from harness.quality.measures import DEFAULT_MEASURES, MEASURES, measure_all, measure_at
+from harness.quality.draws import over_draws
+from harness.quality.measures import DEFAULT_MEASURES, MEASURES, depends_on_size, measure_all, measure_at
 from harness.quality.rows import Oracle, Rows, TokenLosses
 from harness.values import Value
 
@@ -246,3 +247,23 @@ def test_a_measure_that_depends_on_the_number_of_rows_is_taken_at_a_common_size(
     assert (whole.measure, whole.value, whole.low) == ("distinct_1@40", 43 / 160, None)
     with pytest.raises(HarnessError, match="41 rows; the dataset has 40"):
         measure_at(41, ["distinct_n"], Rows(texts))
+
+
+def test_what_depends_on_the_size_is_known_by_its_name() -> None:
+    rows = replace(ROWS, texts=FOLDED, labels=LABELS * 5, contexts=None, oracle=None, finish_reasons=None)
+    axes = np.eye(4, dtype=np.float32)
+    rows = replace(rows, embeddings=axes[[row % 4 for row in range(20)]], real_embeddings=axes)
+    for measure in MEASURES.values():
+        if "losses" in measure.needs or not all(rows.has(need) for need in measure.needs):
+            continue
+        if measure.name == "generator_log_probability":
+            continue
+        names = {value.measure.partition("@")[0] for value in measure_all([measure.name], rows).values}
+        assert names and {depends_on_size(name) for name in names} == {bool(measure.sized)}, measure.name
+
+
+def test_the_spread_of_draws_is_no_interval_where_they_agree_and_ends_where_fractions_end() -> None:
+    assert over_draws([0.3, 0.1 + 0.2, 0.3]).value("x", "fraction", "unreferenced").low is None
+    wide = over_draws([0.1, 0.9, 0.5]).value("x", "fraction", "unreferenced")
+    assert (wide.low, wide.high) == (0.0, 1.0)
+    assert over_draws([1.0, 9.0]).value("x", "bits", "unreferenced").low == pytest.approx(5 - 1.96 * 32**0.5)

@@ -29,7 +29,7 @@ def test_agreement_worked_by_hand() -> None:
         "oracle_ceiling": 0.872,
     }
     assert {name: value.value for name, value in values.items()} == pytest.approx(by_hand)
-    np.testing.assert_array_equal(found.per_text["oracle_agreement"], [1.0, 0.4, 0.2, np.nan, 0.6])
+    np.testing.assert_array_equal(found.per_text["oracle_probability"], [1.0, 0.4, 0.2, np.nan, 0.6])
     # Wilson's bounds of 3 of 4 and of 872 of 1,000, by statsmodels 0.15 (proportion_confint, method "wilson").
     for name, low, high in (
         ("oracle_agreement", 0.30064184258240184, 0.9544127391902995),
