@@ -18,13 +18,15 @@ from harness.seeds import derive_seed
 MIN_ENTRIES = 4
 """With three entries, one order in three of chance's gives a perfect correlation."""
 
+_MOST_DEFINED = 0.95
+
 _CELLS = 4_000_000
 """Pairs of entries looked at in one go, to bound the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankCorrelation:
-    """A coefficient in −1 … 1. `interval` is None where most resamples have none, or all the same."""
+    """A coefficient in −1 … 1. `interval` is None where many resamples have none, or all the same."""
 
     value: float
     interval: Interval | None
@@ -120,10 +122,10 @@ def _cosine(x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def _percentiles(values: FloatArray, level: float) -> Interval | None:
-    """None where fewer than half of the resamples have a coefficient, and where all have the same: an interval of no
-    width would claim certainty."""
+    """None where more than one resample in twenty has no coefficient, for those that have one are then a choice (where
+    only one entry differs, those that hold it), and where all have the same: no width would claim certainty."""
     defined = values[~np.isnan(values)]
-    if 2 * len(defined) < len(values) or defined.min() == defined.max():
+    if len(defined) < _MOST_DEFINED * len(values) or defined.min() == defined.max():
         return None
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]).tolist()
     return None if low == high else Interval(low, high, level, "bootstrap-percentile")
