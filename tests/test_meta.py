@@ -131,6 +131,6 @@ def test_numbers_that_do_not_go_together_are_refused(
 
 
 def test_where_one_entry_alone_differs_there_is_no_interval() -> None:
-    """A third of the resamples lack that entry; the others say what choosing it says: here never less than the value."""
+    """A third of the resamples lack that entry; the others all say what choosing it says."""
     (found,) = correlate({"duplicates": [0.0, 0.0, 0.0, 0.0, 0.0, 0.1]}, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     assert found.spearman is not None and found.spearman.value < -0.6 and found.spearman.interval is None
