@@ -167,7 +167,7 @@ def test_every_number_has_a_signature_that_names_all_it_depends_on(undisturbed: 
     expected = {
         ("linear", "1", "score"): rf"{task}\|{plm}\|n:24\|{linear}\|seed:1\|data:{data['1']}\|{end}",
         ("linear", "2", "train"): rf"{task}\|{plm}\|n:24\|{linear}\|seed:2\|data:{data['2']}\|{end}",
-        ("", "1", "measure"): rf"{task}\|{plm}\|n:24\|seed:1\|data:{data['1']}\|{end}",
+        ("", "1", "measure"): rf"{task}\|{plm}\|n:24\|seed:1\|data:{data['1']}\|measures:[0-9a-f]{{8}}\|{end}",
         ("linear", "all", "score"): rf"{task}\|{plm}\|n:24\|{linear}\|seeds:1,2\|{end}",
         ("PROMPTING", "", "prompt"): rf"{task}\|{plm}\|student:PROMPTING\|{end}",
         ("majority", "", "score"): rf"{task}\|student:majority\|{end}",
