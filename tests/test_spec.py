@@ -125,8 +125,8 @@ sedes: [1]
         "found 'supervized'; "
         "did you mean 'supervised'?",
         "f:12: profile: expected true or false, found 1",
-        "f:13: sedes: unknown key 'sedes'; did you mean 'seeds'? (known: baselines, generators, measures, measuring, name, "
-        "profile, seeds, sizes, students, tasks, title)",
+        "f:13: sedes: unknown key 'sedes'; did you mean 'seeds'? (known: baselines, generators, measures, measuring, "
+        "name, profile, seeds, sizes, students, tasks, title)",
     ]
 
 
