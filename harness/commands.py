@@ -53,6 +53,7 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
     from harness.leaderboard.predictors import predictors, write_charts
     from harness.leaderboard.rank import rank
     from harness.leaderboard.render import markdown, terminal_tables
+    from harness.leaderboard.separate import separate
     from harness.results import result_rows, write_results
     from harness.run import run_jobs, run_record
 
@@ -66,6 +67,7 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
         outcome = run_jobs(plan, store, shown, workers)
     rows = result_rows(plan, store, outcome.lost)
     ranked = rank(plan, rows, outcome.failures)
+    separate(ranked, plan, store, outcome.lost)
     ranked.predictors = predictors(ranked, rows)
     write_charts(ranked, out)
     write_results(rows, out)
