@@ -120,6 +120,18 @@ def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json
     return 0
 
 
+def compare_entries(board: str, names: tuple[str, str], chosen: Settings, store: Store, *, as_json: bool) -> None:
+    """`harness compare`: two entries on the same test items, from the predictions in the store."""
+    from harness.leaderboard.compare import compare, terminal_comparison
+
+    found = compare(_plan(board, chosen), store, *names)
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    for line in terminal_comparison(found):
+        _console().print(line, soft_wrap=True)
+
+
 def names_data(name: str) -> bool:
     """Whether what is to be measured is a file of rows, and no board."""
     path = named_path(name)
