@@ -57,8 +57,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """`only_first`, `only_second` and `mcnemar_p`: of right answers by the majority of an entry's seeds (half is no
-    majority). `always_first`, `always_second`: items that only that entry gets right, in all seeds against all."""
+    """`seeds`: 0 for an entry that has none. `only_first`, `only_second`, `mcnemar_p`: of right answers by the majority
+    of an entry's seeds (half is none). `always_first`, `always_second`: right in all seeds of that entry alone, and in
+    none of the other."""
 
     task: str
     metric: str
@@ -139,7 +140,7 @@ def compare(plan: Plan, store: Store, first: str, second: str) -> Comparison:
                 task=one.task,
                 metric=one.metric,
                 items=of_task.items,
-                seeds=(len(right[0]), len(right[1])),
+                seeds=(_seeds(plan, a, one.task), _seeds(plan, b, one.task)),
                 scores=(float(one.scores[keys[0]].mean()), float(one.scores[keys[1]].mean())),
                 difference=_difference(spread_of([of_task]).pair(0, 1)),
                 only_first=voted.only_first,
@@ -152,7 +153,7 @@ def compare(plan: Plan, store: Store, first: str, second: str) -> Comparison:
             )
         )
     contrast = spread.pair(0, 1)
-    seeds = max(count for one in compared for count in one.seeds)  # all of a board's, or 1 without randomness
+    seeds = max(1, *(count for one in compared for count in one.seeds))
     return Comparison(
         plan.board.name, a.family, name_of(a), name_of(b), compared, _difference(contrast), _needed(contrast, seeds)
     )
@@ -202,6 +203,12 @@ def _jobs(plan: Plan, entry: Entry, task: str) -> list[tuple[str, str]]:
     return [score_job(cell) for cell in plan.cells if (cell.task, cell.generator, cell.size, cell.student) == own]
 
 
+def _seeds(plan: Plan, entry: Entry, task: str) -> int:
+    own = (task, entry.generator, entry.rows[task], entry.student)
+    cells = [cell for cell in plan.cells if (cell.task, cell.generator, cell.size, cell.student) == own]
+    return sum(cell.seed is not None for cell in cells)
+
+
 def _right(plan: Plan, store: Store, entry: Entry, task: TaskScores) -> BoolArray:
     """Right answers `[seeds, items]`: the right label, or an exact match."""
     column = "correct" if task.metric in ("accuracy", "macro_f1") else "exact_match"
@@ -248,7 +255,7 @@ def _needed(contrast: Contrast, seeds: int) -> Needed | None:
 def _is_seen(contrast: Contrast) -> bool:
     """Whether a true difference of this size is told from 0 with a chance of `_POWER`."""
     spread = (contrast.items + contrast.seeds) ** 0.5
-    return abs(contrast.value) >= contrast.half_width() + NormalDist().inv_cdf(_POWER) * spread
+    return bool(abs(contrast.value) >= contrast.half_width() + NormalDist().inv_cdf(_POWER) * spread)
 
 
 def _examples(
@@ -275,9 +282,10 @@ def terminal_comparison(found: Comparison) -> list[Text]:
     lines = [f"A  {found.first}", f"B  {found.second}", ""]
     for one in found.tasks:
         a, b = (100 * score for score in one.scores)
-        seeds = f"{one.seeds[0]}" if one.seeds[0] == one.seeds[1] else f"{one.seeds[0]} and {one.seeds[1]}"
+        counts = [str(count or "no") for count in dict.fromkeys(one.seeds)]
+        seeds = f"{' and '.join(counts)} seed{'s' if max(one.seeds) > 1 else ''}"
         lines += [
-            f"{one.task}: {one.metric} on {one.items:,} test items, {seeds} seed{'s' if max(one.seeds) > 1 else ''}",
+            f"{one.task}: {one.metric} on {one.items:,} test items, {seeds}",
             f"  A {a:.1f} %, B {b:.1f} %; {_in_words(one.difference)}",
             f"  right by the majority of seeds: A alone {one.only_first:,}, B alone {one.only_second:,} items; "
             f"McNemar's {'exact ' if one.mcnemar_exact else ''}p {_p(one.mcnemar_p)}",
@@ -330,7 +338,7 @@ def _verdict(found: Comparison) -> list[str]:
             lines.append(
                 "Neither more test items alone nor more seeds alone would do to tell a difference of this size."
             )
-    if any(min(one.seeds) == 1 for one in found.tasks):
+    if any(1 in one.seeds for one in found.tasks):
         lines.append("Where an entry has one seed, this is about that very student: another seed may do otherwise.")
     lines.append("The p-values are of this pair alone; the leaderboard adjusts for all its pairs.")
     return lines
