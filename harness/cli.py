@@ -77,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--quiet", action="store_true", help="no progress")
         one.set_defaults(stage=stage)
 
+    compare = _verb(verbs, "compare", "explain how two entries of a board that was run differ, and how sure", _compare)
+    compare.add_argument("board", help="a name or a YAML file")
+    for name in ("first", "second"):
+        compare.add_argument(name, help="generator, generator/student or generator/size/student")
+    add_options(compare, tuple(name for name in _RUN_OPTIONS if name not in ("out", "workers")))
+    compare.add_argument("--json", action="store_true", help="one JSON object instead of words")
+
     show_list = _verb(verbs, "list", "list what there is", _list)
     show_list.add_argument("kind", choices=("tasks", "students", "generators", "boards", "measures"))
     show = _verb(verbs, "show", "show a task: prompts as the PLM sees them, counts, real rows", _show)
@@ -153,6 +160,15 @@ def _run_stage(arguments: argparse.Namespace) -> int:
             if getattr(arguments, name) not in ("", "columns"):
                 raise HarnessError(f"--{name} is for a file of rows; a board says in its own file what is measured")
     return run_stage(arguments.board, arguments.stage, chosen, store, as_json=arguments.json, quiet=arguments.quiet)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from harness.commands import compare_entries
+
+    chosen = settings(arguments)
+    names = (arguments.first, arguments.second)
+    compare_entries(arguments.board, names, chosen, _open_store(chosen), as_json=arguments.json)
+    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:

@@ -53,6 +53,7 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
     from harness.leaderboard.predictors import predictors, write_charts
     from harness.leaderboard.rank import rank
     from harness.leaderboard.render import markdown, terminal_tables
+    from harness.leaderboard.separate import separate
     from harness.results import result_rows, write_results
     from harness.run import run_jobs, run_record
 
@@ -66,6 +67,7 @@ def run_board(board: str, chosen: Settings, store: Store, *, as_json: bool, quie
         outcome = run_jobs(plan, store, shown, workers)
     rows = result_rows(plan, store, outcome.lost)
     ranked = rank(plan, rows, outcome.failures)
+    separate(ranked, plan, store, outcome.lost)
     ranked.predictors = predictors(ranked, rows)
     write_charts(ranked, out)
     write_results(rows, out)
@@ -121,6 +123,18 @@ def run_stage(board: str, stage: str, chosen: Settings, store: Store, *, as_json
         print(json.dumps({"board": plan.board.name, "stage": stage, "artifacts": done, "not_available": notes}))
     _raise_failures(outcome.failures)
     return 0
+
+
+def compare_entries(board: str, names: tuple[str, str], chosen: Settings, store: Store, *, as_json: bool) -> None:
+    """`harness compare`: two entries on the same test items, from the predictions in the store."""
+    from harness.leaderboard.compare import compare, terminal_comparison
+
+    found = compare(_plan(board, chosen), store, *names)
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    for line in terminal_comparison(found):
+        _console().print(line, soft_wrap=True)
 
 
 def names_data(name: str) -> bool:

@@ -142,8 +142,8 @@ def test_help_names_every_verb(capsys: Output) -> None:
         main(["--help"])
     assert left.value.code == 0
     shown = capsys.readouterr().out
-    verbs = ("run", "synthesize", "train", "score", "measure", "profile", "list", "show", "validate", "doctor", "store")
-    for verb in verbs:
+    making = ("run", "synthesize", "train", "score", "measure", "profile")
+    for verb in (*making, "compare", "list", "show", "validate", "doctor", "store"):
         assert re.search(rf"^    {verb}\s+\S", shown, re.MULTILINE), verb
     assert "harness run demo" in shown
 

@@ -9,6 +9,7 @@ from harness.leaderboard.meta import Correlation
 from harness.plan import BASELINES, Cell, Plan
 from harness.quality.measures import depends_on_size
 from harness.results import ALL_SEEDS, ResultRow
+from harness.scoring.crossed import Ratio
 from harness.spec import Family, Size
 
 SCHEMA = 1
@@ -37,6 +38,9 @@ class Entry:
     `size` is the board's, `rows` the number of rows by task: they differ where `all` is another number for each.
     `measures` are those of the whole datasets; `compared` those by which entries can be compared: what depends on the
     number of rows is taken at the board's common size, and absent for a dataset that is smaller.
+
+    `rank` is the place of the mean; `rank_low` to `rank_high`, `tie_group` and `borda` say what of it holds, and `pgr`
+    (percent, by task; `mean_pgr` of the means over all) what the entry recovers: see `harness.leaderboard.separate`.
     """
 
     family: Family
@@ -48,6 +52,12 @@ class Entry:
     scores: dict[str, TaskScore] = field(default_factory=dict)
     mean: float | None = None
     rank: int | None = None
+    rank_low: int | None = None
+    rank_high: int | None = None
+    tie_group: str = ""
+    borda: float | None = None
+    pgr: dict[str, Ratio] = field(default_factory=dict)
+    mean_pgr: Ratio | None = None
     parameters: float | None = None
     size_bytes: float | None = None
     latency_p50_ms: float | None = None

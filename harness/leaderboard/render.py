@@ -7,13 +7,15 @@ from rich.table import Table
 from harness.escaping import in_markdown, in_terminal
 from harness.leaderboard.meta import RankCorrelation, strongest
 from harness.leaderboard.rank import Entry, Leaderboard, Predictors, TaskScore
+from harness.scoring.crossed import Ratio
 from harness.spec import Family
 
 _SHOWN_PREDICTORS = 10
 
 NOTE = (
     "Score in %, then the bounds of its 95 % interval over test items and seeds together (test items alone where there "
-    "is one seed or none). Baselines have no rank. ? marks a score so far below chance that its labels may be inverted."
+    "is one seed or none). # is the range of ranks left by the paired differences that are clear (5 % over all pairs, "
+    "Holm). Baselines have no rank. ? marks a score so far below chance that its labels may be inverted."
 )
 
 
@@ -40,7 +42,7 @@ def _cells(entry: Entry, board: Leaderboard) -> list[str]:
     mean = f"{100 * entry.mean:.1f}" if entry.mean is not None else f"{len(entry.scores)} of {len(tasks)}"
     self_bleu = entry.compared.get("self_bleu_4")
     return [
-        str(entry.rank or ""),
+        _ranks(entry),
         entry.generator,
         f"{entry.size:,}" if isinstance(entry.size, int) else entry.size or "",
         entry.student,
@@ -52,6 +54,12 @@ def _cells(entry: Entry, board: Leaderboard) -> list[str]:
         f"{entry.latency_p50_ms:.2f}" if entry.latency_p50_ms is not None else "",
         f"{entry.rows_per_second:,.0f}" if entry.rows_per_second is not None else "",
     ]
+
+
+def _ranks(entry: Entry) -> str:
+    if entry.rank_low is None or entry.rank_low == entry.rank_high:
+        return str(entry.rank_low or entry.rank or "")
+    return f"{entry.rank_low}–{entry.rank_high}"
 
 
 def _score(score: TaskScore | None) -> str:
@@ -118,11 +126,50 @@ def markdown(board: Leaderboard) -> str:
             "",
         ]
     lines.append(_note(board))
+    for family, entries in board.by_family.items():
+        if any(entry.tie_group for entry in entries):
+            lines += ["", *_other_views(board, family, entries)]
     for one in board.predictors:
         lines += ["", *_predictors(one, len(board.by_family) > 1)]
     if board.notes:
         lines += ["", *(f"* {in_markdown(note)}" for note in board.notes)]
     return "\n".join(lines) + "\n"
+
+
+def _other_views(board: Leaderboard, family: Family, entries: Iterable[Entry]) -> list[str]:
+    """Ties by letter, Borda's points and the gap recovered, of the ranked entries."""
+    ranked = [entry for entry in entries if entry.rank is not None]
+    tasks = [task for task in board.tasks_of(family) if any(task in entry.pgr for entry in ranked)]
+    header = ["#", "generator", "rows", "student", "ties", "Borda", *(f"PGR {task}" for task in tasks)]
+    header += ["PGR"] if len(tasks) > 1 else []
+    rows = []
+    for entry in ranked:
+        recovered = [entry.pgr.get(task) for task in tasks] + ([entry.mean_pgr] if len(tasks) > 1 else [])
+        borda = f"{entry.borda:g}" if entry.borda is not None else ""
+        rows.append([*_cells(entry, board)[:4], entry.tie_group, borda, *map(_recovered, recovered)])
+    name = f" ({family})" if len(board.by_family) > 1 else ""
+    recovers = (
+        " PGR: % of the gap between the majority and the same student on gold data, with its 95 % interval; undefined "
+        "where that gap is within its noise."
+    )
+    return [
+        f"## Ties and other views{name}",
+        "",
+        _row(map(in_markdown, header)),
+        _row(["---"] * len(header)),
+        *(_row(map(in_markdown, row)) for row in rows),
+        "",
+        "Entries that share a letter are not told apart (5 % over all pairs, Holm). Borda: entries beaten, equal ones "
+        f"half, mean over tasks.{recovers if tasks else ''}",
+    ]
+
+
+def _recovered(found: Ratio | None) -> str:
+    if found is None:
+        return "–"
+    if found.value is None or found.low is None or found.high is None:
+        return "undefined"
+    return f"{found.value:.0f} [{found.low:.0f}, {found.high:.0f}]"
 
 
 def _predictors(found: Predictors, name_family: bool) -> list[str]:
