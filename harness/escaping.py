@@ -19,19 +19,13 @@ def in_markdown(text: str) -> str:
     return " ".join(_LINK.sub("&#93;", text.translate(_IN_MARKDOWN)).split())
 
 
-def in_xml(text: str) -> str:
-    """Text of an element or of an attribute in HTML, XML and SVG: one line, and no character that XML cannot hold."""
-    allowed = "".join(character if character.isprintable() else " " for character in text)
-    return escape(" ".join(allowed.split()))
-
-
 def in_terminal(text: str, style: str = "") -> Text:
     """One line without markup, emoji codes or control characters (such as those that set colours or a window title)."""
     return Text("".join(character if character.isprintable() else " " for character in text), style)
 
 
 def in_html(text: str, limit: int = 600) -> str:
-    """At most `limit` characters, fit to stand in an element or a quoted attribute.
+    """At most `limit` characters, fit to stand in an element or a quoted attribute of HTML, XML or SVG.
 
     Line breaks are shown as a sign; what else cannot be seen (controls, marks that turn the direction of writing, half
     a surrogate pair) becomes a space or U+FFFD, so that the page is always UTF-8 and reads in its own order.

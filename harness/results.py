@@ -70,10 +70,11 @@ def result_rows(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> lis
     return [*rows.values(), *missing_rows(plan, store, lost), *_over_seeds(plan, store, missing)]
 
 
-def _leaked_rows(cell: Cell, store: Store, missing: Set[str]) -> list[int]:
-    """The test rows of which the cell's synthetic dataset holds a copy, exact or near, where leakage was measured."""
-    keys = [key for stage, key in cell.jobs if stage == "measure" and key not in missing]
-    return [row for key in keys for row in read_test_rows(store.checked("measure", key)).get("leakage", ())]
+def _leaked_rows(plan: Plan, store: Store, missing: Set[str]) -> dict[str, list[int]]:
+    """By the key of a measure job: the test rows of which its dataset holds a copy, exact or near. Read once, for the
+    cells of all students."""
+    keys = {key for cell in plan.cells for stage, key in cell.jobs if stage == "measure" and key not in missing}
+    return {key: read_test_rows(store.checked("measure", key)).get("leakage", []) for key in keys}
 
 
 def missing_rows(plan: Plan, store: Store, lost: Mapping[str, str | None]) -> list[ResultRow]:
@@ -130,6 +131,7 @@ def _over_seeds(plan: Plan, store: Store, missing: set[str]) -> list[ResultRow]:
     for cell in plan.cells:
         groups.setdefault((cell.task, cell.generator, cell.size, cell.student), []).append(cell)
     families = {task.name: task.spec.family for task in plan.board.tasks}
+    leaked_by_job = _leaked_rows(plan, store, missing)
     rows: list[ResultRow] = []
     for cells in groups.values():
         jobs = [score_job(cell) for cell in cells]
@@ -137,7 +139,7 @@ def _over_seeds(plan: Plan, store: Store, missing: set[str]) -> list[ResultRow]:
             continue
         folders = [store.checked(*job, VALUES, PREDICTIONS) for job in jobs]
         first = cells[0]
-        leaked = sorted({row for cell in cells for row in _leaked_rows(cell, store, missing)})
+        leaked = sorted({row for cell in cells for _, key in cell.jobs for row in leaked_by_job.get(key, ())})
         if families[first.task] == "extractive-qa":
             exact, f1 = (np.stack([read_scores(folder, name) for folder in folders]) for name in ("exact_match", "f1"))
             values = aggregate_answer_seeds(exact, f1)

@@ -3,8 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.escaping import in_xml
+from harness.escaping import in_html
 from harness.leaderboard.meta import Correlation
+
+_SPOKEN = 100_000
+"""Characters of what a screen reader says of all rows."""
 
 WIDTH, LABELS, RIGHT, ROW, TOP, BOTTOM = 800, 250, 190, 24, 56, 44
 """In pixels: the whole width, the room for labels on the left and for numbers on the right, and the heights."""
@@ -68,10 +71,10 @@ def dot_chart(title: str, axis: str, dots: Sequence[Dot], ends: tuple[float, flo
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" viewBox="0 0 {WIDTH} {height}" '
         f'width="{WIDTH}" height="{height}">',
-        f"<title>{in_xml(title)}</title>",
-        f"<desc>{in_xml(axis)}. {in_xml(' '.join(map(_spoken, dots)))}</desc>",
+        f"<title>{in_html(title)}</title>",
+        f"<desc>{in_html(axis)}. {in_html(' '.join(map(_spoken, dots)), _SPOKEN)}</desc>",
         f"<style>{_STYLE}</style>",
-        f'<text class="title" x="12" y="24">{in_xml(_cut(title, 90))}</text>',
+        f'<text class="title" x="12" y="24">{in_html(_cut(title, 90))}</text>',
     ]
     for tick in (first + (last - first) * step / 4 for step in range(5)):
         kind = "zero" if tick == 0 else "grid"
@@ -80,10 +83,10 @@ def dot_chart(title: str, axis: str, dots: Sequence[Dot], ends: tuple[float, flo
             f'<text class="quiet" text-anchor="middle" x="{at(tick)}" y="{bottom + 16}">{_number(tick)}</text>'
         )
     middle = (at(first) + at(last)) / 2
-    lines.append(f'<text class="quiet" text-anchor="middle" x="{middle}" y="{bottom + 36}">{in_xml(axis)}</text>')
+    lines.append(f'<text class="quiet" text-anchor="middle" x="{middle}" y="{bottom + 36}">{in_html(axis)}</text>')
     for row, dot in enumerate(dots):
         y = TOP + ROW * row + ROW / 2 - 4
-        lines.append(f'<text text-anchor="end" x="{LABELS - 12}" y="{y + 4}">{in_xml(_cut(dot.label, 30))}</text>')
+        lines.append(f'<text text-anchor="end" x="{LABELS - 12}" y="{y + 4}">{in_html(_cut(dot.label, 30))}</text>')
         if dot.low is not None and dot.high is not None:
             lines.append(f'<line class="whisker" x1="{at(dot.low)}" x2="{at(dot.high)}" y1="{y}" y2="{y}"/>')
         if dot.value is not None:
@@ -91,7 +94,7 @@ def dot_chart(title: str, axis: str, dots: Sequence[Dot], ends: tuple[float, flo
         number = _number(dot.value) if dot.value is not None else "not defined"
         note = f", {dot.note}" if dot.note else ""
         x = WIDTH - RIGHT + 12
-        lines.append(f'<text class="quiet" x="{x}" y="{y + 4}">{in_xml(_cut(number + note, 24))}</text>')
+        lines.append(f'<text class="quiet" x="{x}" y="{y + 4}">{in_html(_cut(number + note, 24))}</text>')
     return "\n".join([*lines, "</svg>", ""])
 
 

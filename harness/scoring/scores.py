@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.scoring.leaked import scores_without_leaked
+from harness.scoring.leaked import score_without_leaked
 from harness.scoring.metrics import BoolArray, FloatArray, IntArray, accuracy, confusion_matrix, encode, macro_f1
 from harness.scoring.statistics import (
     Interval,
@@ -102,13 +102,13 @@ def aggregate_answer_seeds(exact: BoolArray, f1: FloatArray) -> list[Value]:
 
 
 def without_leaked(scores: Mapping[str, BoolArray | FloatArray], leaked: Sequence[int]) -> list[Value]:
-    """`<metric>.without_leaked` of one cell, from its scores `[seeds, items]` by metric: see `scores_without_leaked`.
+    """`<metric>.without_leaked` of one cell, from its scores `[seeds, items]` by metric: see `score_without_leaked`.
 
     `leaked`: the items of which the training rows of any seed hold a copy. Nothing where there is none, or no other.
     """
     if not leaked:
         return []
-    found = {metric: scores_without_leaked(of_metric, leaked).remaining for metric, of_metric in scores.items()}
+    found = {metric: score_without_leaked(of_metric, leaked) for metric, of_metric in scores.items()}
     return [
         _fraction(f"{metric}.without_leaked", score.value, score.interval)
         for metric, score in found.items()
